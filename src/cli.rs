@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line: clap structs only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Builds immutable node OS images for Kubernetes: one bootable disk per role.
+#[derive(Debug, Parser)]
+#[command(name = "kiln", version, max_term_width = 80)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Workspace: the folder that holds cluster.yaml, profiles and overlays
+    #[arg(short = 'C', long, global = true, value_name = "DIR", default_value = ".")]
+    pub workspace: PathBuf,
+
+    /// Cache of downloads and compressed blocks [default: $XDG_CACHE_HOME/kiln]
+    #[arg(long, global = true, value_name = "DIR", env = "KILN_CACHE")]
+    pub cache: Option<PathBuf>,
+
+    /// Only errors and results
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the cluster file, profiles, overlays and templates
+    Check(Check),
+    /// Print everything a build decides, without fetching
+    Plan(Plan),
+    /// Choose packages and pin them in kiln.lock
+    Lock(Lock),
+    /// Download what kiln.lock pins into the cache
+    Fetch(Fetch),
+    /// Build the images
+    Build(Build),
+    /// Write a host's metadata medium
+    Seed(Seed),
+    /// Start an image in QEMU
+    Boot(Boot),
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Roles; all if none is given
+    #[arg(value_name = "ROLE")]
+    pub roles: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Roles; all if none is given
+    #[arg(value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where packages come from.
+#[derive(Debug, Args)]
+pub struct Network {
+    /// Base address of the Debian archive
+    #[arg(long, value_name = "URL", env = "KILN_MIRROR")]
+    pub mirror: Option<String>,
+    /// Base address of the security archive
+    #[arg(long, value_name = "URL", env = "KILN_SECURITY_MIRROR")]
+    pub security_mirror: Option<String>,
+    /// Parallel downloads
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub jobs: usize,
+    /// Use only the cache
+    #[arg(long)]
+    pub offline: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// Re-pin only what has left the archive
+    #[arg(long)]
+    pub repair: bool,
+    /// Change nothing; fail if the lock is missing or does not match
+    #[arg(long, conflicts_with = "repair")]
+    pub check: bool,
+    #[command(flatten)]
+    pub network: Network,
+}
+
+#[derive(Debug, Args)]
+pub struct Fetch {
+    /// Roles; all if none is given
+    #[arg(value_name = "ROLE")]
+    pub roles: Vec<String>,
+    #[command(flatten)]
+    pub network: Network,
+}
+
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Roles; all if none is given
+    #[arg(value_name = "ROLE")]
+    pub roles: Vec<String>,
+    /// Folder for the results, one folder per role
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+    /// Print the manifests as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub network: Network,
+}
+
+#[derive(Debug, Args)]
+pub struct Seed {
+    /// Hosts of cluster.yaml
+    #[arg(value_name = "HOST", required_unless_present = "all")]
+    pub hosts: Vec<String>,
+    /// Every host
+    #[arg(long, conflicts_with = "hosts")]
+    pub all: bool,
+    /// Medium
+    #[arg(long, value_enum, default_value_t = SeedFormat::Iso)]
+    pub format: SeedFormat,
+    /// Folder for the results
+    #[arg(short, long, value_name = "DIR", default_value = "out/seed")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SeedFormat {
+    /// ISO 9660 with Joliet and Rock Ridge, label CIDATA
+    Iso,
+    /// FAT image, label CIDATA
+    Vfat,
+    /// A folder with the files
+    Dir,
+}
+
+#[derive(Debug, Args)]
+pub struct Boot {
+    pub role: String,
+    /// Host of cluster.yaml whose metadata the machine gets [default: the role's first]
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Folder of the images
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub memory: u32,
+    /// Virtual processors
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cpus: u32,
+    /// Keep changes in this qcow2 file instead of dropping them
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
+    /// Stop the machine once the role is ready; fail if it is not
+    #[arg(long)]
+    pub until_ready: bool,
+    /// Seconds to wait with --until-ready
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_command_line_is_consistent() {
+        <super::Cli as clap::CommandFactory>::command().debug_assert();
+    }
+}

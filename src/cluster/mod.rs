@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `cluster.yaml`: the cluster that the images are for.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use serde::Serialize;
+
+/// One cluster, valid.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Cluster {
+    /// A DNS label; part of every output's name.
+    pub name: String,
+    /// Version of the images; orders updates.
+    pub version: String,
+    /// Base address of the archive, if the cluster names one.
+    pub mirror: Option<String>,
+    pub endpoint: Endpoint,
+    pub networks: Networks,
+    pub etcd: Etcd,
+    pub lb: Lb,
+    /// By host name.
+    pub hosts: BTreeMap<String, Host>,
+}
+
+/// Where clients reach the API: the load balancers' virtual address.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Endpoint {
+    pub vip: Ipv4Addr,
+    pub port: u16,
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Networks {
+    /// The hosts' own network; the VIP and every host's address lie in it.
+    pub hosts: Cidr,
+    pub pods: Cidr,
+    pub services: Cidr,
+    /// Address of the cluster's DNS service, inside `services`.
+    pub dns: Ipv4Addr,
+    pub domain: String,
+    pub gateway: Option<Ipv4Addr>,
+    pub nameservers: Vec<IpAddr>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Etcd {
+    /// Host names; an odd number.
+    pub members: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lb {
+    pub proxy: Proxy,
+    /// VRRP virtual router id, 1 to 255; unique on the network.
+    pub router_id: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proxy {
+    Haproxy,
+}
+
+/// One machine. None of this enters an image: it travels in the host's seed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Host {
+    pub role: String,
+    pub address: HostAddress,
+    /// Lower case, colons.
+    pub mac: Option<String>,
+    pub ssh_authorized_keys: Vec<String>,
+    /// Values for first-boot templates, as `vars.NAME`.
+    pub vars: BTreeMap<String, serde_json::Value>,
+}
+
+/// An IPv4 network; the host bits are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    pub network: Ipv4Addr,
+    pub prefix: u8,
+}
+
+/// An address with the prefix length of its network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostAddress {
+    pub address: Ipv4Addr,
+    pub prefix: u8,
+}
+
+impl Serialize for Cidr {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}/{}", self.network, self.prefix))
+    }
+}
+
+impl Serialize for HostAddress {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}/{}", self.address, self.prefix))
+    }
+}

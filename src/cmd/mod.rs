@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One verb per file, thin: read with the I/O ring, call pure stages, write.
+
+mod boot;
+mod build;
+mod check;
+mod fetch;
+mod lock;
+mod plan;
+mod seed;
+
+use std::{io, path::PathBuf};
+
+use anyhow::Result;
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
+
+/// What every command needs: where people's files and the cache are.
+#[derive(Debug)]
+pub struct Context {
+    pub workspace: PathBuf,
+    pub cache: PathBuf,
+    pub quiet: bool,
+}
+
+/// Carries out one command line.
+pub fn run(cli: &Cli) -> Result<()> {
+    let context = Context {
+        workspace: cli.workspace.clone(),
+        cache: match &cli.cache {
+            Some(cache) => cache.clone(),
+            None => crate::sys::cache_dir()?,
+        },
+        quiet: cli.quiet,
+    };
+    match &cli.command {
+        Command::Check(args) => check::run(&context, args),
+        Command::Plan(args) => plan::run(&context, args),
+        Command::Lock(args) => lock::run(&context, args),
+        Command::Fetch(args) => fetch::run(&context, args),
+        Command::Build(args) => build::run(&context, args),
+        Command::Seed(args) => seed::run(&context, args),
+        Command::Boot(args) => boot::run(&context, args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "kiln", &mut io::stdout());
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What the builder and kiln-init must agree on: names, paths, GUIDs, command line keys.
+//!
+//! No dependencies and no code beyond constants: whatever both sides need stands here and
+//! nowhere else, so the image and the program that boots it cannot drift apart.
+#![no_std]
+
+/// Version of everything in this crate, and of [`path::HANDOFF`]'s JSON. kiln-init refuses another.
+pub const HANDOFF_SCHEMA: u32 = 1;
+
+/// Kernel command line keys (`key=value`).
+pub mod cmdline {
+    /// dm-verity root hash of the root partition, 64 hex digits. systemd reads the same key.
+    pub const ROOTHASH: &str = "roothash";
+    /// Narrows the metadata sources that the image declares.
+    pub const DATASOURCE: &str = "ds";
+}
+
+/// Paths in the initramfs and in the running root.
+pub mod path {
+    /// Hand-off from the builder, JSON, in the initramfs.
+    pub const HANDOFF: &str = "/kiln/boot.json";
+    /// Kernel modules of the initramfs: `.ko.xz` files below, and `modules.dep`, `modules.alias`,
+    /// `modules.softdep` beside them, in depmod's text formats.
+    pub const INITRD_MODULES: &str = "/lib/modules";
+    /// Where the real root is mounted before `switch_root`.
+    pub const SYSROOT: &str = "/sysroot";
+    /// kiln-init inside the real root, for its services.
+    pub const INIT_IN_ROOT: &str = "/usr/lib/kiln/kiln-init";
+    /// The same hand-off inside the real root.
+    pub const HANDOFF_IN_ROOT: &str = "/usr/lib/kiln/boot.json";
+    /// First-boot templates in the real root: the template of `/etc/x` is `TEMPLATES/etc/x.j2`.
+    pub const TEMPLATES: &str = "/usr/lib/kiln/templates";
+    /// What first boot decided, for the services after `switch_root` (tmpfs, mode 0600).
+    pub const INSTANCE: &str = "/run/kiln/instance.json";
+    /// What first boot did: sources tried, timings (tmpfs, mode 0644).
+    pub const FIRST_BOOT: &str = "/run/kiln/first-boot.json";
+    /// Upper and work directory of the `/etc` overlay live below (tmpfs).
+    pub const ETC_OVERLAY: &str = "/run/kiln/etc";
+    /// State that survives reboots: identity and cached metadata, below `/var`.
+    pub const STATE: &str = "/var/lib/kiln";
+}
+
+/// GPT partitions of a disk. Types: Discoverable Partitions Specification.
+pub mod partition {
+    /// EFI System Partition.
+    pub const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
+    /// Root file system, x86-64. Its partition UUID is the first half of the root hash.
+    pub const ROOT: &str = "4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
+    /// Verity hash tree of the root, x86-64. Its partition UUID is the second half of the root hash.
+    pub const ROOT_VERITY: &str = "2c7357ed-ebd2-46d9-aec1-23d437ec2bf5";
+    /// Linux generic: the `var` partition. The `var` type is not used, because its UUID rule
+    /// needs the machine id, which an image for many hosts cannot know.
+    pub const LINUX_GENERIC: &str = "0fc63daf-8483-4772-8e79-3d69d8477de4";
+    /// Label of the state partition.
+    pub const VAR_LABEL: &str = "var";
+    /// Label of a free slot, as systemd-sysupdate spells it.
+    pub const EMPTY_LABEL: &str = "_empty";
+}
+
+/// Device-mapper name of the opened root. systemd reads `roothash=` too and expects this name.
+pub const ROOT_DEVICE: &str = "root";
+
+/// Volume label of NoCloud media; compared without regard to case.
+pub const NOCLOUD_LABEL: &str = "CIDATA";
+
+/// Every line that kiln-init prints on consoles begins so.
+pub const CONSOLE_PREFIX: &str = "kiln: ";

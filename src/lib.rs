@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Kiln builds immutable node OS images: one bootable disk per role of a cluster.
+//!
+//! ```text
+//! cluster.yaml profiles/ overlays/                                people
+//!    -> Profile -> Plan            everything decided, nothing fetched
+//!    -> Lock                       every input by path, size, SHA-256      (network)
+//!    -> fetched packages           values that only hashing can make       (network or cache)
+//!    -> Tree                       the root file system as a value
+//!    -> squashfs -> verity         root hash
+//!    -> Uki                        stub + kernel + initrd + command line with the root hash
+//!    -> disk layout -> disk image -> outputs, manifest, SHA256SUMS
+//! ```
+//!
+//! The modules, in reading order: [`cmd`]`::build` is the recipe and reads as that list. Pure
+//! stages use no file, clock, environment, process or randomness; the I/O ring is [`sys`],
+//! [`fetch`], [`store`], [`cmd`] and [`disk`]`::write`. `.clippy.toml` holds that border.
+
+pub mod cli;
+pub mod cmd;
+
+pub mod cluster;
+pub mod profile;
+pub mod template;
+
+pub mod plan;
+
+pub mod debian;
+pub mod lock;
+
+pub mod fetch;
+pub mod store;
+
+pub mod rootfs;
+pub mod tree;
+
+pub mod boot;
+pub mod disk;
+pub mod formats;
+
+pub mod outputs;
+pub mod qemu;
+pub mod seed;
+
+pub mod diagnostic;
+pub mod digest;
+pub mod error;
+pub mod progress;
+pub mod sys;
+pub mod units;

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a role's image contains: `profiles/ROLE.yaml` with everything it extends, merged and
+//! valid. The text form and the merge are in `raw` and `merge`; what stands here is what the
+//! stages use, and a value of it can only come from [`load`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::{tree::TreePath, units::Bytes};
+
+/// One role's image, decided.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Profile {
+    /// The role: the file's name without `.yaml`.
+    pub role: String,
+    pub debian: Debian,
+    pub packages: Packages,
+    /// Overlays in the order in which they are laid over the root.
+    pub overlays: Vec<String>,
+    /// Small files written in the profile itself.
+    pub files: BTreeMap<TreePath, File>,
+    /// Paths that an overlay or `files` may replace although a package owns them.
+    pub replace: BTreeSet<TreePath>,
+    pub services: Services,
+    pub users: BTreeMap<String, User>,
+    pub groups: BTreeMap<String, Group>,
+    pub sysctl: BTreeMap<String, String>,
+    pub kernel: Kernel,
+    pub firewall: Firewall,
+    /// Programs that come from outside the archive, by path in the image.
+    pub binaries: BTreeMap<TreePath, Binary>,
+    pub prune: Prune,
+    pub disk: Disk,
+    pub outputs: BTreeSet<Output>,
+    pub metadata: Metadata,
+    /// Values for the templates, beside the cluster's.
+    pub vars: BTreeMap<String, serde_json::Value>,
+}
+
+/// The archive that packages come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Debian {
+    /// A codename: `trixie`.
+    pub suite: String,
+    pub components: Vec<String>,
+    /// `amd64`.
+    pub architecture: String,
+    /// Whether `SUITE-updates` is used.
+    pub updates: bool,
+    /// Whether `SUITE-security` of the security archive is used.
+    pub security: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Packages {
+    /// Asked for by name.
+    pub install: BTreeSet<String>,
+    /// Treated as if installed: the image does without them. The value is the reason.
+    pub omit: BTreeMap<String, String>,
+    /// Preferred provider of a virtual package, or of an or-group.
+    pub prefer: BTreeMap<String, String>,
+}
+
+/// A file from the profile: its text with owner and mode.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct File {
+    pub content: FileContent,
+    /// Permission bits.
+    pub mode: u16,
+    pub owner: String,
+    pub group: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FileContent {
+    Text(String),
+    /// tera, rendered at build.
+    BuildTemplate(String),
+    /// minijinja, rendered at first boot.
+    BootTemplate(String),
+    Symlink(String),
+    Directory,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Services {
+    /// Units whose `[Install]` section is carried out.
+    pub enable: BTreeSet<String>,
+    /// Units linked to `/dev/null`.
+    pub mask: BTreeSet<String>,
+    /// Units that must be active for the role to count as ready.
+    pub ready: BTreeSet<String>,
+    /// Seconds after kernel start until a role that is not ready says so.
+    pub ready_timeout: u32,
+    /// The target that the system boots to.
+    pub default_target: String,
+}
+
+/// A system account that no package's sysusers.d declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct User {
+    /// Fixed so that files in `var` keep their owner over updates.
+    pub uid: u32,
+    /// Primary group; the user's own name if not given.
+    pub group: String,
+    pub home: String,
+    pub shell: String,
+    pub comment: String,
+    /// Further groups.
+    pub groups: BTreeSet<String>,
+    /// SSH keys from metadata go to this user.
+    pub admin: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Group {
+    pub gid: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Kernel {
+    /// A meta package, `linux-image-cloud-amd64`; its dependency brings the image.
+    pub package: String,
+    /// Loaded at boot by systemd-modules-load, before sysctls.
+    pub modules: BTreeSet<String>,
+    /// Carried by the initramfs, with their dependencies; loaded there when a device asks.
+    pub initrd_modules: BTreeSet<String>,
+    /// Command line, in order; `roothash=` is added.
+    pub arguments: Vec<String>,
+}
+
+/// What the packet filter lets in; everything else is dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Firewall {
+    pub allow: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Binary {
+    /// A path below the workspace.
+    pub source: String,
+    pub sha256: Option<crate::digest::Digest>,
+    pub mode: u16,
+}
+
+/// What is left out of packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Prune {
+    /// Glob patterns of paths: `*` within a component, `**` across.
+    pub drop: BTreeSet<String>,
+    /// Patterns that stay although `drop` matches them.
+    pub keep: BTreeSet<String>,
+}
+
+/// Sizes of the disk's parts. Both slots are laid out at build time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Disk {
+    /// The whole image.
+    pub size: Bytes,
+    pub esp: Bytes,
+    /// Each of the two root slots.
+    pub root: Bytes,
+    /// Each of the two hash tree slots.
+    pub verity: Bytes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Output {
+    Raw,
+}
+
+/// What first boot may read, and what it does when nothing is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Metadata {
+    /// Sources in order; the first that has data wins.
+    pub sources: Vec<kiln_init::handoff::Source>,
+    pub absent: kiln_init::handoff::Absent,
+    /// Seconds to wait for a declared source's device.
+    pub wait: u32,
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The integration tests, by subject.
+#![expect(clippy::disallowed_methods, reason = "tests touch the world")]
+
+mod support;
+
+mod archive;
+mod boot;
+mod config;
+mod debian;
+mod disk;
+mod images;
+mod squashfs;
+mod tidy;
