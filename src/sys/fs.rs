@@ -89,3 +89,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.persist(path).with_context(task)?;
     Ok(())
 }
+
+/// Removes a folder and everything in it.
+pub fn remove_dirs(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("removing folder '{}'", path.display()))
+}
