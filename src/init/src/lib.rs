@@ -5,6 +5,8 @@
 //! build test-rendered is rendered by the same engine on the node.
 
 pub mod handoff;
+pub mod network;
 pub mod template;
+pub mod yaml;
 
 pub mod base64;
