@@ -5,3 +5,9 @@
 //! build test-rendered is rendered by the same engine on the node.
 
 pub mod handoff;
+pub mod metadata;
+pub mod network;
+pub mod template;
+pub mod yaml;
+
+pub mod base64;
