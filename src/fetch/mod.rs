@@ -5,12 +5,13 @@
 //! A [`Fetched`] package can only be made by hashing it, so nothing unverified is ever unpacked.
 //! A file that is not whole never has a final name: it is `DIGEST.partial` in the cache, where
 //! the next run resumes. Addresses are in [`archives`], tries and resumption in `http`, what
-//! the signed files say in [`suite`].
+//! the signed files say in `suite`, and how a lock is made of it in `locking`.
 
 pub mod apt;
 pub mod archives;
 mod http;
-pub mod suite;
+mod locking;
+mod suite;
 
 use std::{
     collections::BTreeSet,
@@ -35,7 +36,6 @@ use self::{
 use crate::{
     cli,
     debian::keyring::Keyring,
-    digest::Digest,
     error::{refuse, refuse_usage},
     lock::{Lock, LockedPackage},
     progress::{Progress, Task},
@@ -152,10 +152,10 @@ impl Fetcher {
         Ok(fetched)
     }
 
-    /// Whether a locked package can still be had: from the cache, or from its archive.
-    pub(crate) fn is_available(&self, package: &LockedPackage) -> Result<bool> {
+    /// Whether a locked package can still be had: from its archive, or also from the cache.
+    fn is_available(&self, package: &LockedPackage, trust_cache: bool) -> Result<bool> {
         let cached = sys::fs::len_if_present(&self.store.package(&package.sha256))?;
-        if cached == Some(package.size) {
+        if trust_cache && cached == Some(package.size) {
             return Ok(true);
         }
         let url = self.url(&package.archive, &package.path)?;
@@ -164,7 +164,7 @@ impl Fetcher {
     }
 
     /// One locked package, for itself.
-    pub(crate) fn single(&self, lock: &Lock, package: &LockedPackage) -> Result<Fetched> {
+    fn single(&self, lock: &Lock, package: &LockedPackage) -> Result<Fetched> {
         let size = Bytes(package.size);
         let name = package.file_name();
         let task = self.progress.bytes(format!("fetching {name}"), format!("fetched {name}"), size);
@@ -280,7 +280,7 @@ fn name_roles<'a>(roles: impl Iterator<Item = &'a String>) -> String {
 
 /// Does `work` on each item with `jobs` threads; results in the items' order. The first error
 /// stops the others, which learn it from the flag.
-pub(crate) fn parallel<T: Sync, R: Send>(
+fn parallel<T: Sync, R: Send>(
     jobs: usize,
     items: &[T],
     work: impl Fn(&T, &AtomicBool) -> Result<R> + Sync,

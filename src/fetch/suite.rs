@@ -8,11 +8,11 @@ use anyhow::{Context as _, Result};
 use super::{Fetcher, Wanted, http::{Expected, Outcome}};
 use crate::{
     debian::{
-        index::{self, Package},
+        index,
         release::{self, Expect, Release},
     },
     error::refuse,
-    lock::LockedArchive,
+    lock::{LockedArchive, choose::Suite},
     sys,
     units::Bytes,
 };
@@ -21,13 +21,6 @@ use crate::{
 const MAX_RELEASE: u64 = 16 << 20;
 /// Most bytes of a `Packages` file; Debian's largest have some 60 MiB.
 const MAX_INDEX: u64 = 512 << 20;
-
-/// A verified suite and the packages of its components.
-#[derive(Debug, Clone)]
-pub struct Suite {
-    pub locked: LockedArchive,
-    pub packages: Vec<Package>,
-}
 
 impl Fetcher {
     /// The suite as it is now; with `--offline` as it was when it was last fetched.

@@ -32,7 +32,7 @@ pub(super) fn stamp(date: u64) -> String {
 }
 
 fn parse(written: &str) -> Option<u64> {
-    let number = |range| written.get(range)?.parse::<u64>().ok();
+    let number = |range: std::ops::Range<usize>| written.get(range)?.parse::<u64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use request::suites;
 pub use request::{LockedRole, Stale};
 
 use crate::{digest::Digest, plan::Plan};
@@ -166,6 +167,11 @@ impl std::fmt::Display for Lock {
 }
 
 impl LockedArchive {
+    /// `2026-09-12T07:55:41Z`
+    pub fn date_text(&self) -> String {
+        date::text(self.date)
+    }
+
     /// The place of this archive in the snapshot archive, `seconds` after its date.
     pub fn snapshot(&self, seconds: u64) -> String {
         format!("{}/{}", self.archive, date::stamp(self.date.saturating_add(seconds)))

@@ -6,7 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
-use crate::{digest::Digest, plan::Plan, profile::Debian};
+use crate::{
+    digest::Digest,
+    fetch::archives::{DEBIAN, SECURITY},
+    plan::Plan,
+    profile::Debian,
+};
 
 /// Everything of a role that decides which packages it gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,7 +20,7 @@ pub struct LockedRole {
     /// Digest of the fields below.
     pub request: Digest,
     pub architecture: String,
-    /// `ARCHIVE SUITE COMPONENT`, each once.
+    /// `ARCHIVE SUITE COMPONENT...`
     pub suites: BTreeSet<String>,
     /// Asked for by name.
     pub install: BTreeSet<String>,
@@ -34,9 +39,8 @@ pub enum Stale {
     Request { changes: Vec<String>, locked: String, now: String },
 }
 
-/// The suites of a profile: archive, suite, component.
-pub(crate) fn suites(debian: &Debian) -> Vec<(&'static str, String, String)> {
-    use crate::fetch::archives::{DEBIAN, SECURITY};
+/// The suites of a profile: archive and suite, in the order in which equals win.
+pub(crate) fn suites(debian: &Debian) -> Vec<(&'static str, String)> {
     let suite = &debian.suite;
     let mut suites = vec![(DEBIAN, suite.clone())];
     if debian.updates {
@@ -45,10 +49,7 @@ pub(crate) fn suites(debian: &Debian) -> Vec<(&'static str, String, String)> {
     if debian.security {
         suites.push((SECURITY, format!("{suite}-security")));
     }
-    let with_components = |(archive, suite): (&'static str, String)| {
-        debian.components.iter().map(move |component| (archive, suite.clone(), component.clone()))
-    };
-    suites.into_iter().flat_map(with_components).collect()
+    suites
 }
 
 impl LockedRole {
@@ -57,7 +58,8 @@ impl LockedRole {
         let profile = &plan.profile;
         let mut install = profile.packages.install.clone();
         install.insert(profile.kernel.package.clone());
-        let suite = |(archive, suite, component)| format!("{archive} {suite} {component}");
+        let components = profile.debian.components.join(" ");
+        let suite = |(archive, suite)| format!("{archive} {suite} {components}");
         let mut role = Self {
             request: Digest::of(b""),
             architecture: profile.debian.architecture.clone(),
