@@ -8,6 +8,7 @@
 pub mod changes;
 pub mod choose;
 mod date;
+pub mod file;
 mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -122,6 +123,11 @@ impl Lock {
     /// Date of the newest locked archive: the time of everything that carries a time.
     pub fn date(&self) -> u64 {
         self.archives.iter().map(|archive| archive.date).max().unwrap_or(0)
+    }
+
+    /// Whether both pin the same packages for the same requests, whatever their dates.
+    pub fn chooses_the_same(&self, other: &Self) -> bool {
+        (&self.roles, &self.packages) == (&other.roles, &other.packages)
     }
 
     fn validate(&self) -> Result<(), Error> {
