@@ -18,5 +18,5 @@ pub mod dependency;
 pub mod index;
 pub mod keyring;
 pub mod release;
-//SOLVE
+pub mod solve;
 pub mod version;
