@@ -71,6 +71,12 @@ pub struct Network {
     /// Base address of the security archive
     #[arg(long, value_name = "URL", env = "KILN_SECURITY_MIRROR")]
     pub security_mirror: Option<String>,
+    /// Base address of the snapshot archive, for versions that left the archive
+    #[arg(long, value_name = "URL", env = "KILN_SNAPSHOT_MIRROR")]
+    pub snapshot_mirror: Option<String>,
+    /// OpenPGP certificates that archives are signed with [default: Debian's]
+    #[arg(long, value_name = "FILE", env = "KILN_KEYRING")]
+    pub keyring: Option<PathBuf>,
     /// Parallel downloads
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub jobs: usize,

@@ -4,7 +4,7 @@
 //! Commands return [`anyhow::Error`]. The outermost context says what we were doing, the root
 //! cause is the fact, and a [`Refusal`] anywhere in the chain carries the next step.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// A fact that stops the work, with what to do next if that is certain.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub enum Exit {
     Usage = 2,
     /// A bug of Kiln.
     Bug = 70,
+    /// Ended by a signal: 128 + SIGINT, as shells count.
+    Interrupted = 130,
 }
 
 /// A refusal with the next step.
@@ -40,6 +42,9 @@ pub fn refuse_usage(fact: impl fmt::Display, help: impl fmt::Display) -> anyhow:
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     if error.downcast_ref::<crate::diagnostic::Invalid>().is_some() {
         return Exit::Usage;
+    }
+    if error.downcast_ref::<crate::sys::interrupt::Interrupted>().is_some() {
+        return Exit::Interrupted;
     }
     error.downcast_ref::<Refusal>().map_or(Exit::Refused, |refusal| refusal.exit)
 }
@@ -67,10 +72,24 @@ impl fmt::Display for Report<'_> {
                 write!(f, " ({})", middle.join(" / "))?;
             }
         }
-        if let Some(Refusal { help: Some(help), .. }) = self.0.downcast_ref::<Refusal>() {
+        if let Some(help) = help(self.0) {
             write!(f, "\nhelp:  {help}")?;
         }
         Ok(())
+    }
+}
+
+/// The next step: the refusal's own, else what is certain from the kind of an I/O error.
+fn help(error: &anyhow::Error) -> Option<&str> {
+    if let Some(refusal) = error.downcast_ref::<Refusal>() {
+        return refusal.help.as_deref();
+    }
+    let kind = error.chain().find_map(|cause| Some(cause.downcast_ref::<io::Error>()?.kind()))?;
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("free some space, or name another place with --out or --cache, and run it again")
+        }
+        _ => None,
     }
 }
 
@@ -97,5 +116,26 @@ mod tests {
             "error: building 'lb'\ncause: expected 1, found 2 (reading the header)\nhelp:  try again"
         );
         assert_eq!(exit_of(&error), Exit::Refused);
+    }
+
+    #[test]
+    fn a_full_disk_names_the_next_step() {
+        let error = Err::<(), _>(io::Error::from_raw_os_error(28))
+            .context("writing 'out/lb/quickstart-lb.raw'")
+            .context("building 'lb'")
+            .unwrap_err();
+        assert_eq!(
+            Report(&error).to_string(),
+            "error: building 'lb'\n\
+             cause: No space left on device (os error 28) (writing 'out/lb/quickstart-lb.raw')\n\
+             help:  free some space, or name another place with --out or --cache, and run it again"
+        );
+    }
+
+    #[test]
+    fn an_interrupted_program_ends_like_one_that_a_signal_killed() {
+        let error = anyhow::Error::from(crate::sys::interrupt::Interrupted).context("fetching");
+        assert_eq!(Report(&error).to_string(), "error: fetching\ncause: interrupted");
+        assert_eq!(exit_of(&error), Exit::Interrupted);
     }
 }

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `kiln fetch`.
+//! `kiln fetch`: downloads what the lock pins, so that builds need no network.
 
 use anyhow::Result;
 
 use super::Context;
-use crate::cli;
+use crate::{cli, fetch::Fetcher, lock, progress::Progress, store::Store};
 
 pub(super) fn run(context: &Context, args: &cli::Fetch) -> Result<()> {
-    let _ = (context, args);
-    Err(crate::error::refuse("'kiln fetch' is not built yet", "wait for it"))
+    let plans = super::plans(context, &args.roles)?;
+    let lock = lock::file::read_matching(&context.workspace, &plans)?;
+    let mirror = plans.first().and_then(|plan| plan.cluster.mirror.as_deref());
+    let progress = Progress::new(context.quiet);
+    let fetcher = Fetcher::new(&args.network, mirror, Store::new(&context.cache), progress)?;
+    let roles = plans.iter().map(|plan| plan.profile.role.clone()).collect();
+    fetcher.packages(&lock, &roles).map(drop)
 }

@@ -9,9 +9,12 @@ mod lock;
 mod plan;
 mod seed;
 
-use std::{io, path::PathBuf};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 
 use crate::cli::{Cli, Command};
@@ -26,6 +29,7 @@ pub struct Context {
 
 /// Carries out one command line.
 pub fn run(cli: &Cli) -> Result<()> {
+    crate::sys::interrupt::install()?;
     let context = Context {
         workspace: cli.workspace.clone(),
         cache: match &cli.cache {
@@ -46,5 +50,16 @@ pub fn run(cli: &Cli) -> Result<()> {
             clap_complete::generate(*shell, &mut Cli::command(), "kiln", &mut io::stdout());
             Ok(())
         }
+    }
+}
+
+/// Results, on stdout. A reader that has seen enough is no error.
+fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("writing to stdout")
+        }
+        _ => Ok(()),
     }
 }

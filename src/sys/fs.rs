@@ -4,13 +4,14 @@
 use std::{
     fs::{self, File},
     io::{self, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use anyhow::{Context as _, Result};
 
+use super::scratch::ScratchFile;
 use crate::tree::{Content, Source};
 
 /// A file opened for reading at offsets.
@@ -33,6 +34,12 @@ pub fn open_source(path: &Path) -> Result<(Arc<dyn Source>, u64)> {
     let file = open(path)?;
     let len = file.metadata().with_context(|| format!("reading '{}'", path.display()))?.len();
     Ok((Arc::new(FileSource { file, path: path.to_owned() }), len))
+}
+
+/// The same for a file that is open already; `path` is for messages.
+pub fn source(file: &File, path: &Path) -> Result<Arc<dyn Source>> {
+    let file = file.try_clone().with_context(|| format!("reading '{}'", path.display()))?;
+    Ok(Arc::new(FileSource { file, path: path.to_owned() }))
 }
 
 /// A file's bytes as [`Content`], read when they are needed.
@@ -66,6 +73,32 @@ pub fn read_text_if_present(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// The file's text, or none if it is not there, not ours to read, or no text.
+pub fn read_text_if_allowed(path: &Path) -> Result<Option<String>> {
+    use io::ErrorKind::{InvalidData, NotFound, PermissionDenied};
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if matches!(error.kind(), NotFound | PermissionDenied | InvalidData) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading '{}'", path.display())),
+    }
+}
+
+/// Paths of a folder's entries, sorted; none if there is no such folder.
+pub fn list_if_present(path: &Path) -> Result<Vec<PathBuf>> {
+    let task = || format!("reading folder '{}'", path.display());
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(task),
+    };
+    let mut paths = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<Vec<_>>>()
+        .with_context(task)?;
+    paths.sort();
+    Ok(paths)
+}
+
 pub fn create_dirs(path: &Path) -> Result<()> {
     fs::create_dir_all(path).with_context(|| format!("creating folder '{}'", path.display()))
 }
@@ -74,20 +107,44 @@ pub fn exists(path: &Path) -> bool {
     path.exists()
 }
 
+/// The file's size, or none if there is no such file.
+pub fn len_if_present(path: &Path) -> Result<Option<u64>> {
+    Ok(metadata_if_present(path)?.map(|meta| meta.len()))
+}
+
+/// The number that tells files of one file system apart, or none if there is no such file.
+pub fn inode_if_present(path: &Path) -> Result<Option<u64>> {
+    Ok(metadata_if_present(path)?.map(|meta| meta.ino()))
+}
+
+fn metadata_if_present(path: &Path) -> Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Ok(meta) => Ok(Some(meta)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading '{}'", path.display())),
+    }
+}
+
+pub fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).with_context(|| format!("removing '{}'", path.display()))
+}
+
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).with_context(|| format!("writing '{}'", to.display()))
+}
+
+/// Opens a file to be read and continued; makes it if it is missing.
+pub fn open_to_continue(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    options.open(path).with_context(|| format!("writing '{}'", path.display()))
+}
+
 /// Writes a file whole or not at all: temporary file beside it, fsync, rename.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let task = || format!("writing '{}'", path.display());
-    let mut file = tempfile::Builder::new()
-        .prefix(".kiln-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
-        .with_context(task)?;
-    file.write_all(bytes).with_context(task)?;
-    file.as_file().sync_all().with_context(task)?;
-    file.persist(path).with_context(task)?;
-    Ok(())
+    let mut file = ScratchFile::beside(path)?;
+    file.write_all(bytes).with_context(|| format!("writing '{}'", path.display()))?;
+    file.publish()
 }
 
 /// Removes a folder and everything in it.

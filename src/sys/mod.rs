@@ -5,8 +5,11 @@
 #![expect(clippy::disallowed_methods, reason = "the I/O ring")]
 
 pub mod fs;
+pub mod interrupt;
+pub mod scratch;
+pub mod space;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::SystemTime};
 
 use anyhow::Result;
 
@@ -23,4 +26,27 @@ pub fn cache_dir() -> Result<PathBuf> {
         )
     })?;
     Ok(PathBuf::from(home).join(".cache/kiln"))
+}
+
+/// Seconds since 1970, for the validity of signatures; no output depends on it.
+pub fn now() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
+/// The files that tell the host's apt where its archives are: name and text.
+pub fn apt_sources() -> Result<Vec<(String, String)>> {
+    let mut names = vec![PathBuf::from("/etc/apt/sources.list")];
+    names.extend(fs::list_if_present(std::path::Path::new("/etc/apt/sources.list.d"))?);
+    let is_read = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "list" || extension == "sources")
+    };
+    let mut sources = Vec::new();
+    for path in names.into_iter().filter(is_read) {
+        // Archives may stand in files that only root may read, with their passwords.
+        if let Some(text) = fs::read_text_if_allowed(&path)? {
+            sources.push((path.display().to_string(), text));
+        }
+    }
+    Ok(sources)
 }

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+//! One address to bytes, whatever the network does: tries again, resumes, bounds, refuses.
+//!
+//! HTTP semantics are those of RFC 9110; ranges are its section 14. `file://` works too.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek as _, SeekFrom, Write as _},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use ureq::{
+    Agent,
+    http::{Response, StatusCode, header},
+    tls::{RootCerts, TlsConfig},
+};
+
+use crate::{
+    digest::{Digest, Hasher},
+    error::refuse,
+    progress::Item,
+    sys::interrupt,
+    units::Bytes,
+};
+
+/// Tries before an address counts as out of reach.
+const TRIES: u32 = 5;
+/// Pause after the first try; each later one is twice as long.
+const BACKOFF: Duration = Duration::from_millis(500);
+/// Time for a name, a connection, or an answer's head.
+const PHASE: Duration = Duration::from_secs(30);
+/// Time without a byte. There is no limit for a whole download: archives may be slow.
+const STALL: Duration = Duration::from_secs(30);
+
+/// Reads addresses. Cloning is cheap and shares connections.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    agent: Agent,
+    backoff: Duration,
+}
+
+/// What an address gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Outcome<T> {
+    Found(T),
+    /// It has no such file; the text says who said so.
+    Missing(String),
+}
+
+/// The file that must come out of a download.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected {
+    pub(super) size: u64,
+    pub(super) sha256: Digest,
+}
+
+/// Why one try gave nothing.
+enum Failure {
+    /// Worth another try.
+    Passing(String),
+    Final(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Final(error.into())
+    }
+}
+
+type Try<T> = Result<T, Failure>;
+
+impl Client {
+    /// Proxies come from the environment: ALL_PROXY, HTTPS_PROXY, HTTP_PROXY, NO_PROXY.
+    pub(super) fn new() -> Self {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::PlatformVerifier)
+            .unversioned_rustls_crypto_provider(provider)
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .http_status_as_error(false)
+            .user_agent(concat!("kiln/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(PHASE))
+            .timeout_connect(Some(PHASE))
+            .timeout_send_request(Some(PHASE))
+            .timeout_recv_response(Some(PHASE))
+            .timeout_per_read(Some(STALL))
+            .build();
+        Self { agent: Agent::new_with_config(config), backoff: BACKOFF }
+    }
+
+    /// The same with another pause between tries.
+    #[must_use]
+    pub(super) fn with_backoff(mut self, backoff: Duration) -> Self {
+        self.backoff = backoff;
+        self
+    }
+
+    /// All bytes of a small file.
+    pub(super) fn get(&self, url: &str, limit: u64) -> Result<Outcome<Vec<u8>>> {
+        self.persist(url, || {
+            let (mut body, _) = match self.open(url, 0)? {
+                Outcome::Found(found) => found,
+                Outcome::Missing(who) => return Ok(Outcome::Missing(who)),
+            };
+            let mut bytes = Vec::new();
+            let mut buffer = vec![0; 64 << 10];
+            while let count @ 1.. = read(&mut *body, &mut buffer)? {
+                bytes.extend_from_slice(&buffer[..count]);
+                if bytes.len() as u64 > limit {
+                    let fact = format!("'{}' gives more than {}", shown(url), Bytes(limit));
+                    return Err(anyhow::Error::msg(fact).into());
+                }
+            }
+            Ok(Outcome::Found(bytes))
+        })
+    }
+
+    /// Whether there is such a file, without fetching it.
+    pub(super) fn exists(&self, url: &str) -> Result<bool> {
+        if let Some(path) = file_path(url) {
+            return Ok(crate::sys::fs::exists(path));
+        }
+        self.persist(url, || {
+            let response = self.agent.head(url).call().map_err(|error| judge(url, error))?;
+            match classify(url, &response)? {
+                Outcome::Found(()) => Ok(true),
+                Outcome::Missing(_) => Ok(false),
+            }
+        })
+    }
+
+    /// Completes `partial`, which holds a beginning of the file or nothing.
+    ///
+    /// What was fetched stays in `partial` if the network fails, so that a later run resumes;
+    /// bytes that are certainly wrong do not stay.
+    pub(super) fn complete(
+        &self,
+        url: &str,
+        expected: Expected,
+        partial: &File,
+        item: &mut Item,
+        stop: &AtomicBool,
+    ) -> Result<Outcome<()>> {
+        self.persist(url, || self.complete_once(url, expected, partial, item, stop))
+    }
+
+    fn complete_once(
+        &self,
+        url: &str,
+        expected: Expected,
+        mut partial: &File,
+        item: &mut Item,
+        stop: &AtomicBool,
+    ) -> Try<Outcome<()>> {
+        let mut len = partial.metadata()?.len();
+        if len > expected.size {
+            len = clear(partial)?;
+        }
+        let resumed = len > 0;
+        let mut hasher = hash_beginning(partial, len)?;
+        if len < expected.size {
+            let (mut body, offset) = match self.open(url, len)? {
+                Outcome::Found(found) => found,
+                Outcome::Missing(who) => return Ok(Outcome::Missing(who)),
+            };
+            if offset != len {
+                len = clear(partial)?;
+                hasher = Hasher::new();
+            }
+            partial.seek(SeekFrom::Start(len))?;
+            item.at(len);
+            let mut buffer = vec![0; 64 << 10];
+            while let count @ 1.. = read(&mut *body, &mut buffer)? {
+                interrupt::check()?;
+                if stop.load(Relaxed) {
+                    return Err(anyhow::Error::msg("stopped").into());
+                }
+                len += count as u64;
+                if len > expected.size {
+                    clear(partial)?;
+                    return Err(too_long(url, expected).into());
+                }
+                partial.write_all(&buffer[..count]).context("writing into the cache")?;
+                hasher.update(&buffer[..count]);
+                item.at(len);
+            }
+        }
+        if len < expected.size {
+            let wanted = Bytes(expected.size);
+            return Err(Failure::Passing(format!("it ended after {} of {wanted}", Bytes(len))));
+        }
+        let found = hasher.finish();
+        if found == expected.sha256 {
+            return Ok(Outcome::Found(()));
+        }
+        clear(partial)?;
+        if resumed {
+            return Err(Failure::Passing("its parts do not fit together".to_owned()));
+        }
+        Err(altered(url, expected, found).into())
+    }
+
+    /// The bytes from `offset` on, or from the beginning, and which of both.
+    fn open(&self, url: &str, offset: u64) -> Try<Outcome<(Box<dyn Read>, u64)>> {
+        if let Some(path) = file_path(url) {
+            return open_file(path, offset);
+        }
+        let mut request = self.agent.get(url).header(header::ACCEPT_ENCODING, "identity");
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
+        }
+        let response = request.call().map_err(|error| judge(url, error))?;
+        if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && offset > 0 {
+            return self.open(url, 0);
+        }
+        if let Outcome::Missing(who) = classify(url, &response)? {
+            return Ok(Outcome::Missing(who));
+        }
+        let start = match response.status() {
+            StatusCode::PARTIAL_CONTENT => range_start(&response),
+            _ => Some(0),
+        };
+        match start {
+            Some(start) if start == offset || start == 0 => {
+                Ok(Outcome::Found((Box::new(response.into_body().into_reader()), start)))
+            }
+            _ => self.open(url, 0),
+        }
+    }
+
+    /// Tries until there is an outcome, with growing pauses.
+    fn persist<T>(&self, url: &str, mut attempt: impl FnMut() -> Try<T>) -> Result<T> {
+        let mut pause = self.backoff;
+        let mut tries = 1;
+        loop {
+            interrupt::check()?;
+            match attempt() {
+                Ok(found) => return Ok(found),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(reason)) if tries == TRIES => {
+                    return Err(refuse(
+                        format!("'{}' is out of reach: {reason} ({TRIES} tries)", shown(url)),
+                        "check the network, the proxy settings, and the mirror's address",
+                    ));
+                }
+                Err(Failure::Passing(_)) => interrupt::wait(pause)?,
+            }
+            tries += 1;
+            pause *= 2;
+        }
+    }
+}
+
+fn open_file(path: &Path, offset: u64) -> Try<Outcome<(Box<dyn Read>, u64)>> {
+    match crate::sys::fs::open(path) {
+        Ok(mut file) => {
+            let end = file.metadata()?.len();
+            let start = if offset <= end { offset } else { 0 };
+            file.seek(SeekFrom::Start(start))?;
+            Ok(Outcome::Found((Box::new(file), start)))
+        }
+        Err(error) => {
+            let io = error.downcast_ref::<io::Error>();
+            if io.is_some_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                return Ok(Outcome::Missing(format!("there is no '{}'", path.display())));
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn file_path(url: &str) -> Option<&Path> {
+    url.strip_prefix("file://").map(Path::new)
+}
+
+fn read(body: &mut dyn Read, buffer: &mut [u8]) -> Try<usize> {
+    loop {
+        match body.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::Passing(error.to_string())),
+            Ok(count) => return Ok(count),
+        }
+    }
+}
+
+fn clear(partial: &File) -> io::Result<u64> {
+    partial.set_len(0).map(|()| 0)
+}
+
+fn hash_beginning(mut partial: &File, len: u64) -> Result<Hasher> {
+    let mut hasher = Hasher::new();
+    partial.seek(SeekFrom::Start(0)).context("reading the cache")?;
+    io::copy(&mut partial.take(len), &mut hasher).context("reading the cache")?;
+    Ok(hasher)
+}
+
+/// Which answers are final: what the server says about this very request.
+fn classify<B>(url: &str, response: &Response<B>) -> Try<Outcome<()>> {
+    let status = response.status();
+    match status.as_u16() {
+        404 | 410 => Ok(Outcome::Missing(format!("'{}' answers {status}", shown(url)))),
+        408 | 425 | 429 | 500.. => Err(Failure::Passing(format!("it answers {status}"))),
+        200 | 206 => Ok(Outcome::Found(())),
+        _ => Err(refuse(
+            format!("'{}' answers {status}", shown(url)),
+            "check the mirror's address and the proxy settings",
+        )
+        .into()),
+    }
+}
+
+fn judge(url: &str, error: ureq::Error) -> Failure {
+    use ureq::Error;
+    match error {
+        Error::Io(error) => Failure::Passing(error.to_string()),
+        Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed | Error::Protocol(_) => {
+            Failure::Passing(error.to_string())
+        }
+        _ => Failure::Final(refuse(
+            format!("'{}' is not readable: {error}", shown(url)),
+            "check the mirror's address and the proxy settings",
+        )),
+    }
+}
+
+/// `Content-Range: bytes START-END/SIZE`
+fn range_start<B>(response: &Response<B>) -> Option<u64> {
+    let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
+}
+
+fn too_long(url: &str, expected: Expected) -> anyhow::Error {
+    refuse(
+        format!("size differs: expected {}, '{}' gives more", Bytes(expected.size), host(url)),
+        KEPT_NOTHING,
+    )
+}
+
+fn altered(url: &str, expected: Expected, found: Digest) -> anyhow::Error {
+    let (wanted, size) = (expected.sha256.short(), Bytes(expected.size));
+    refuse(
+        format!(
+            "sha256 differs: expected {wanted}, found {} ({size} from '{}')",
+            found.short(),
+            host(url)
+        ),
+        KEPT_NOTHING,
+    )
+}
+
+const KEPT_NOTHING: &str = "nothing was kept; retry, or name another mirror with --mirror URL";
+
+/// An address for people: without user and password.
+pub(super) fn shown(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = authority.rsplit('@').next().unwrap_or(authority);
+            format!("{scheme}://{host}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// The part of an address that says who serves it.
+fn host(url: &str) -> String {
+    let shown = shown(url);
+    match shown.strip_prefix("file://") {
+        Some(path) => path.to_owned(),
+        None => shown.split('/').nth(2).unwrap_or(&shown).to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_do_not_reach_messages() {
+        assert_eq!(shown("https://me:secret@a.example/b@c"), "https://a.example/b@c");
+        assert_eq!(host("https://me:secret@a.example:8080/b"), "a.example:8080");
+        assert_eq!(host("file:///srv/debian/pool"), "/srv/debian/pool");
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What changed from one lock to another, for people.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::{Lock, LockedPackage};
+
+/// Packages that came, went or changed their version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// By name: the old and the new version. Sorted; at least one of both is there.
+    packages: BTreeMap<String, (Option<String>, Option<String>)>,
+}
+
+impl Changes {
+    pub fn between(old: Option<&Lock>, new: &Lock) -> Self {
+        let mut packages = BTreeMap::<_, (Option<String>, Option<String>)>::new();
+        for package in old.map_or(&[][..], |lock| &lock.packages) {
+            append(&mut packages.entry(package.name.clone()).or_default().0, package);
+        }
+        for package in &new.packages {
+            append(&mut packages.entry(package.name.clone()).or_default().1, package);
+        }
+        packages.retain(|_, (old, new)| old != new);
+        Self { packages }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty()
+    }
+}
+
+/// Roles may pin different versions of one package.
+fn append(versions: &mut Option<String>, package: &LockedPackage) {
+    match versions {
+        Some(versions) => versions.push_str(&format!(", {}", package.version)),
+        None => *versions = Some(package.version.clone()),
+    }
+}
+
+impl fmt::Display for Changes {
+    /// One line for each package, in name order, each with its end.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, versions) in &self.packages {
+            match versions {
+                (Some(old), Some(new)) => writeln!(f, "{name} {old} -> {new}")?,
+                (None, Some(new)) => writeln!(f, "{name} {new} (added)")?,
+                (Some(old), None) => writeln!(f, "{name} {old} (removed)")?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What a role asked for when it was locked, and how that differs from what it asks for now.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+use crate::{
+    digest::Digest,
+    fetch::archives::{DEBIAN, SECURITY},
+    plan::Plan,
+    profile::Debian,
+};
+
+/// Everything of a role that decides which packages it gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LockedRole {
+    /// Digest of the fields below.
+    pub request: Digest,
+    pub architecture: String,
+    /// `ARCHIVE SUITE COMPONENT...`
+    pub suites: BTreeSet<String>,
+    /// Asked for by name.
+    pub install: BTreeSet<String>,
+    /// Left out although something depends on them.
+    pub omit: BTreeSet<String>,
+    /// Preferred providers.
+    pub prefer: BTreeMap<String, String>,
+}
+
+/// The lock was made for something else than the profile asks for now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stale {
+    #[error("role '{role}' is not in the lock")]
+    Role { role: String },
+    #[error("{} (locked {locked}, now {now})", .changes.join(", "))]
+    Request { changes: Vec<String>, locked: String, now: String },
+}
+
+/// The suites of a profile: archive and suite, in the order in which equals win.
+pub(crate) fn suites(debian: &Debian) -> Vec<(&'static str, String)> {
+    let suite = &debian.suite;
+    let mut suites = vec![(DEBIAN, suite.clone())];
+    if debian.updates {
+        suites.push((DEBIAN, format!("{suite}-updates")));
+    }
+    if debian.security {
+        suites.push((SECURITY, format!("{suite}-security")));
+    }
+    suites
+}
+
+impl LockedRole {
+    /// What `plan` asks for.
+    pub fn of(plan: &Plan) -> Self {
+        let profile = &plan.profile;
+        let mut install = profile.packages.install.clone();
+        install.insert(profile.kernel.package.clone());
+        let components = profile.debian.components.join(" ");
+        let suite = |(archive, suite)| format!("{archive} {suite} {components}");
+        let mut role = Self {
+            request: Digest::of(b""),
+            architecture: profile.debian.architecture.clone(),
+            suites: suites(&profile.debian).into_iter().map(suite).collect(),
+            install,
+            omit: profile.packages.omit.keys().cloned().collect(),
+            prefer: profile.packages.prefer.clone(),
+        };
+        role.request = role.digest();
+        role
+    }
+
+    /// Each field as a line for each entry, so that no two requests have the same text.
+    fn digest(&self) -> Digest {
+        let mut text = format!("architecture {}\n", self.architecture);
+        let mut add = |kind: &str, value: &str| text.push_str(&format!("{kind} {value}\n"));
+        self.suites.iter().for_each(|suite| add("suite", suite));
+        self.install.iter().for_each(|name| add("install", name));
+        self.omit.iter().for_each(|name| add("omit", name));
+        self.prefer.iter().for_each(|(name, choice)| add("prefer", &format!("{name} {choice}")));
+        Digest::of(text.as_bytes())
+    }
+
+    pub(super) fn validate(&self, role: &str) -> Result<(), Error> {
+        let found = self.digest();
+        if found == self.request {
+            return Ok(());
+        }
+        let role = role.escape_debug().to_string();
+        Err(Error::Request { role, locked: self.request.short(), found: found.short() })
+    }
+}
+
+pub(super) fn check(locked: Option<&LockedRole>, plan: &Plan) -> Result<(), Stale> {
+    let Some(locked) = locked else {
+        return Err(Stale::Role { role: plan.profile.role.clone() });
+    };
+    let now = LockedRole::of(plan);
+    if now == *locked {
+        return Ok(());
+    }
+    let mut changes = Vec::new();
+    if now.architecture != locked.architecture {
+        changes.push(format!(
+            "architecture changed from '{}' to '{}'",
+            locked.architecture, now.architecture
+        ));
+    }
+    compare(&mut changes, "suite", &locked.suites, &now.suites);
+    compare(&mut changes, "package", &locked.install, &now.install);
+    compare(&mut changes, "omission of", &locked.omit, &now.omit);
+    let preferences = |role: &LockedRole| {
+        role.prefer.iter().map(|(name, choice)| format!("{choice} for {name}")).collect()
+    };
+    compare(&mut changes, "preference", &preferences(locked), &preferences(&now));
+    Err(Stale::Request { changes, locked: locked.request.short(), now: now.request.short() })
+}
+
+fn compare(
+    changes: &mut Vec<String>,
+    noun: &str,
+    locked: &BTreeSet<String>,
+    now: &BTreeSet<String>,
+) {
+    let mut note = |name: &str, what: &str| changes.push(format!("{noun} '{name}' was {what}"));
+    now.difference(locked).for_each(|name| note(name, "added"));
+    locked.difference(now).for_each(|name| note(name, "removed"));
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The cache: downloads, unpacked packages and compressed blocks, all named by digests.
+//!
+//! ```text
+//! packages/sha256/ab/DIGEST.deb     what the lock pins; DIGEST.partial resumes
+//! indexes/sha256/ab/DIGEST          package indexes, by the digest of their signed Release
+//! indexes/ARCHIVE/SUITE/InRelease   the newest verified one, for work without a network
+//! unpacked/ab/DIGEST.tar            data.tar of the package DIGEST, decompressed
+//! unpacked/ab/DIGEST.sha256         digest of that .tar
+//! blocks/*.data, *.index            compressed blocks: see [`blocks`]
+//! ```
+//!
+//! Nothing here is trusted: whatever is read is hashed first, and a damaged entry is made again.
+//! The folder may be removed at any time.
+
+pub mod blocks;
+
+use std::{
+    io::{self, Read, Seek as _, SeekFrom, Write as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    debian::deb,
+    digest::{Digest, Hasher},
+    fetch::Fetched,
+    sys::{self, interrupt, scratch::ScratchFile},
+    tree::Source,
+};
+
+pub use blocks::BlockCache;
+
+/// The cache folder.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// A package's data.tar, decompressed, in the cache.
+#[derive(Clone)]
+pub struct Unpacked {
+    pub source: Arc<dyn Source>,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl std::fmt::Debug for Unpacked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Unpacked({} bytes)", self.len)
+    }
+}
+
+impl Store {
+    /// The cache in `root`, which is made when something is put there.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The decompressed data.tar of a package; made once, verified each time.
+    ///
+    /// Threads and processes may ask for the same package at once: each result is whole.
+    pub fn unpacked(&self, package: &Fetched) -> Result<Unpacked> {
+        let digest = &package.locked().sha256;
+        let task = || format!("unpacking '{}'", package.locked().file_name());
+        match self.reuse(digest).with_context(task)? {
+            Some(unpacked) => Ok(unpacked),
+            None => self.unpack(package).with_context(task),
+        }
+    }
+
+    /// Compressed blocks of earlier builds.
+    pub fn blocks(&self) -> Result<BlockCache> {
+        BlockCache::open(&self.root.join("blocks"), blocks::LIMIT)
+    }
+
+    pub(crate) fn package(&self, digest: &Digest) -> PathBuf {
+        self.named("packages/sha256", digest, ".deb")
+    }
+
+    pub(crate) fn index(&self, digest: &Digest) -> PathBuf {
+        self.named("indexes/sha256", digest, "")
+    }
+
+    pub(crate) fn release(&self, archive: &str, suite: &str) -> PathBuf {
+        self.root.join("indexes").join(archive).join(suite).join("InRelease")
+    }
+
+    fn named(&self, folder: &str, digest: &Digest, suffix: &str) -> PathBuf {
+        let name = digest.to_string();
+        self.root.join(folder).join(&name[..2]).join(format!("{name}{suffix}"))
+    }
+
+    /// What an earlier run left, if it is whole.
+    fn reuse(&self, package: &Digest) -> Result<Option<Unpacked>> {
+        let note = self.named("unpacked", package, ".sha256");
+        let Some(note) = sys::fs::read_text_if_present(&note)? else { return Ok(None) };
+        let path = self.named("unpacked", package, ".tar");
+        if !sys::fs::exists(&path) {
+            return Ok(None);
+        }
+        let found = hash_file(&path)?;
+        if note.trim_end().parse() != Ok(found) {
+            return Ok(None);
+        }
+        let (source, len) = sys::fs::open_source(&path)?;
+        Ok(Some(Unpacked { source, len }))
+    }
+
+    fn unpack(&self, package: &Fetched) -> Result<Unpacked> {
+        let digest = &package.locked().sha256;
+        let path = self.named("unpacked", digest, ".tar");
+        sys::fs::create_dirs(path.parent().expect("below the cache"))?;
+        let mut spool = ScratchFile::beside(&path)?;
+        let mut tar = deb::data_tar(package.open()?)?;
+        let mut hasher = Hasher::new();
+        let mut len = 0;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            interrupt::check()?;
+            let count = match tar.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).context("decompressing 'data.tar'"),
+            };
+            let bytes = &buffer[..count];
+            hasher.update(bytes);
+            spool.write_all(bytes).with_context(|| format!("writing '{}'", path.display()))?;
+            len += count as u64;
+        }
+        // What is read back later is this very file, whatever happens to its name meanwhile.
+        let source = sys::fs::source(spool.file(), &path)?;
+        spool.appear()?;
+        let note = self.named("unpacked", digest, ".sha256");
+        let mut text = ScratchFile::beside(&note)?;
+        writeln!(text, "{}", hasher.finish()).with_context(|| format!("writing '{}'", note.display()))?;
+        text.appear()?;
+        Ok(Unpacked { source, len })
+    }
+}
+
+/// SHA-256 of a whole file.
+pub(crate) fn hash_file(path: &Path) -> Result<Digest> {
+    let mut file = sys::fs::open(path)?;
+    hash(&mut file).with_context(|| format!("reading '{}'", path.display()))
+}
+
+/// SHA-256 of an open file, from its beginning.
+pub(crate) fn hash(file: &mut std::fs::File) -> Result<Digest> {
+    file.seek(SeekFrom::Start(0))?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        interrupt::check()?;
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finish()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
