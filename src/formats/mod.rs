@@ -2,3 +2,7 @@
 //! Bytes only: each format of the image, from its specification.
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
+#![warn(clippy::cast_possible_truncation, clippy::indexing_slicing)]
+
+pub mod squashfs;
+pub mod verity;
