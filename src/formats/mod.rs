@@ -2,3 +2,10 @@
 //! Bytes only: each format of the image, from its specification.
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
+
+pub mod cpio;
+pub mod fat;
+pub mod gpt;
+//iso
+pub mod pe;
+pub mod sparse;
