@@ -3,9 +3,10 @@
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
 
+mod calendar;
 pub mod cpio;
 pub mod fat;
 pub mod gpt;
-//iso
+pub mod iso;
 pub mod pe;
 pub mod sparse;

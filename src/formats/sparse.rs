@@ -9,9 +9,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     io::{self, Read, Seek, SeekFrom, Write},
+    sync::Arc,
 };
 
-use crate::tree::Source;
+use crate::tree::{Content, Source};
 
 /// Bytes per stored piece.
 const CHUNK: usize = 64 << 10;
@@ -101,6 +102,13 @@ impl Source for Sparse {
             rest = later;
         }
         Ok(())
+    }
+}
+
+impl From<Sparse> for Content {
+    fn from(sparse: Sparse) -> Self {
+        let len = sparse.len;
+        Self::Window { source: Arc::new(sparse), offset: 0, len }
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::{Error, SECTOR, Sparse};
-use crate::tree::Source as _;
+use crate::{formats::calendar::civil, tree::Source as _};
 
 /// Bytes of a directory record.
 const RECORD: usize = 32;
@@ -147,29 +147,6 @@ impl Stamp {
             record[offset..offset + 2].copy_from_slice(&value.to_le_bytes());
         }
     }
-}
-
-/// Year, month and day of a number of days since 1970, in the Gregorian calendar.
-fn civil(days: u32) -> (u32, u32, u32) {
-    let leap = |year: u32| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let mut rest = days;
-    let mut year = 1970;
-    while rest >= 365 + u32::from(leap(year)) {
-        rest -= 365 + u32::from(leap(year));
-        year += 1;
-    }
-    let lengths = [31, 28 + u32::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 1;
-    for length in lengths {
-        if rest < length {
-            break;
-        }
-        rest -= length;
-        month += 1;
-    }
-    (year, month, rest + 1)
 }
 
 impl Geometry {
