@@ -22,6 +22,8 @@ pub mod cmd;
 pub mod cluster;
 pub mod profile;
 pub mod template;
+pub mod workspace;
+pub mod yaml;
 
 pub mod plan;
 

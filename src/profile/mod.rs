@@ -143,7 +143,7 @@ pub struct Kernel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Firewall {
-    pub allow: BTreeSet<String>,
+    pub allow: BTreeSet<Rule>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -151,7 +151,7 @@ pub struct Firewall {
 pub struct Binary {
     /// A path below the workspace.
     pub source: String,
-    pub sha256: Option<crate::digest::Digest>,
+    pub sha256: Digest,
     pub mode: u16,
 }
 
