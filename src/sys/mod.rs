@@ -8,6 +8,7 @@ pub mod fs;
 pub mod interrupt;
 pub mod scratch;
 pub mod space;
+pub mod workspace;
 
 use std::{path::PathBuf, time::SystemTime};
 
