@@ -13,7 +13,7 @@
 
 pub mod control;
 pub mod date;
-//DEB
+pub mod deb;
 pub mod dependency;
 pub mod index;
 pub mod keyring;
