@@ -235,14 +235,28 @@ impl Fetcher {
             // Another process completed it while we waited.
             return self.obtain(wanted, task, stop);
         };
+        let outcome = self.complete(wanted, &file, task, stop);
+        match outcome {
+            Ok(Outcome::Found(())) => sys::fs::rename(&partial, wanted.file)?,
+            // An empty beginning helps nobody.
+            _ if file.metadata().is_ok_and(|meta| meta.len() == 0) => sys::fs::remove(&partial)?,
+            _ => {}
+        }
+        outcome
+    }
+
+    fn complete(
+        &self,
+        wanted: &Wanted<'_>,
+        partial: &File,
+        task: &Task,
+        stop: &AtomicBool,
+    ) -> Result<Outcome<()>> {
         let mut item = task.item(wanted.name, wanted.expected.size);
         let mut missing = Vec::new();
         for url in wanted.urls {
-            match self.client.complete(url, wanted.expected, &file, &mut item, stop)? {
-                Outcome::Found(()) => {
-                    sys::fs::rename(&partial, wanted.file)?;
-                    return Ok(Outcome::Found(()));
-                }
+            match self.client.complete(url, wanted.expected, partial, &mut item, stop)? {
+                Outcome::Found(()) => return Ok(Outcome::Found(())),
                 Outcome::Missing(who) => missing.push(who),
             }
         }

@@ -68,8 +68,13 @@ impl LockedRole {
             omit: profile.packages.omit.keys().cloned().collect(),
             prefer: profile.packages.prefer.clone(),
         };
-        role.request = role.digest();
+        role.seal();
         role
+    }
+
+    /// Sets the digest to that of the fields.
+    pub(super) fn seal(&mut self) {
+        self.request = self.digest();
     }
 
     /// Each field as a line for each entry, so that no two requests have the same text.
@@ -94,11 +99,14 @@ impl LockedRole {
 }
 
 pub(super) fn check(locked: Option<&LockedRole>, plan: &Plan) -> Result<(), Stale> {
-    let Some(locked) = locked else {
-        return Err(Stale::Role { role: plan.profile.role.clone() });
-    };
-    let now = LockedRole::of(plan);
-    if now == *locked {
+    match locked {
+        Some(locked) => compare(locked, &LockedRole::of(plan)),
+        None => Err(Stale::Role { role: plan.profile.role.clone() }),
+    }
+}
+
+pub(super) fn compare(locked: &LockedRole, now: &LockedRole) -> Result<(), Stale> {
+    if now == locked {
         return Ok(());
     }
     let mut changes = Vec::new();
@@ -108,23 +116,43 @@ pub(super) fn check(locked: Option<&LockedRole>, plan: &Plan) -> Result<(), Stal
             locked.architecture, now.architecture
         ));
     }
-    compare(&mut changes, "suite", &locked.suites, &now.suites);
-    compare(&mut changes, "package", &locked.install, &now.install);
-    compare(&mut changes, "omission of", &locked.omit, &now.omit);
+    note(&mut changes, "suite", &locked.suites, &now.suites);
+    note(&mut changes, "package", &locked.install, &now.install);
+    note(&mut changes, "omission of", &locked.omit, &now.omit);
     let preferences = |role: &LockedRole| {
         role.prefer.iter().map(|(name, choice)| format!("{choice} for {name}")).collect()
     };
-    compare(&mut changes, "preference", &preferences(locked), &preferences(&now));
+    note(&mut changes, "preference", &preferences(locked), &preferences(&now));
     Err(Stale::Request { changes, locked: locked.request.short(), now: now.request.short() })
 }
 
-fn compare(
+fn note(
     changes: &mut Vec<String>,
     noun: &str,
     locked: &BTreeSet<String>,
     now: &BTreeSet<String>,
 ) {
-    let mut note = |name: &str, what: &str| changes.push(format!("{noun} '{name}' was {what}"));
-    now.difference(locked).for_each(|name| note(name, "added"));
-    locked.difference(now).for_each(|name| note(name, "removed"));
+    let mut add = |name: &str, what: &str| changes.push(format!("{noun} '{name}' was {what}"));
+    now.difference(locked).for_each(|name| add(name, "added"));
+    locked.difference(now).for_each(|name| add(name, "removed"));
+}
+
+#[cfg(test)]
+impl LockedRole {
+    pub(super) fn new<const N: usize>(
+        architecture: &str,
+        suites: [&str; N],
+        install: &[&str],
+    ) -> Self {
+        let mut role = Self {
+            request: Digest::of(b""),
+            architecture: architecture.to_owned(),
+            suites: suites.map(str::to_owned).into(),
+            install: install.iter().map(|name| (*name).to_owned()).collect(),
+            omit: BTreeSet::new(),
+            prefer: BTreeMap::new(),
+        };
+        role.seal();
+        role
+    }
 }

@@ -27,7 +27,7 @@ const DAY: u64 = 86_400;
 
 /// What the server does instead of answering a request well.
 #[derive(Debug, Clone)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// Answers with this status.
     Status(u16),
     /// Answers so many times with this status, then well.
@@ -56,13 +56,13 @@ struct State {
 
 /// A web server with files. It ends with the test.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub(crate) struct Server {
     state: Arc<Mutex<State>>,
     port: u16,
 }
 
 impl Server {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let port = listener.local_addr().expect("bound").port();
         let server = Self { state: Arc::default(), port };
@@ -78,38 +78,38 @@ impl Server {
     }
 
     /// Address of a path.
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}/{path}", self.host())
     }
 
-    pub fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
+    pub(crate) fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
         self.state().files.insert(path.to_owned(), bytes.into());
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.state().files.remove(path).expect("the archive has it");
     }
 
     /// Lets one path misbehave.
-    pub fn fault(&self, path: &str, fault: Fault) {
+    pub(crate) fn fault(&self, path: &str, fault: Fault) {
         self.state().faults.insert(path.to_owned(), fault);
     }
 
-    pub fn heal(&self, path: &str) {
+    pub(crate) fn heal(&self, path: &str) {
         self.state().faults.remove(path);
     }
 
     /// The requests since the last call, in order: `GET /path`, `GET /path bytes=5-`.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         std::mem::take(&mut self.state().log)
     }
 
     /// Waits for a request whose log line contains `text`.
-    pub fn wait_for(&self, text: &str) {
+    pub(crate) fn wait_for(&self, text: &str) {
         while !self.state().log.iter().any(|line| line.contains(text)) {
             thread::yield_now();
         }
@@ -145,7 +145,8 @@ impl Server {
         fault: Option<Fault>,
     ) -> std::io::Result<bool> {
         let mut status = |code: u16, more: &str| {
-            write!(stream, "HTTP/1.1 {code} Fault\r\n{more}Content-Length: 0\r\n\r\n").map(|()| true)
+            write!(stream, "HTTP/1.1 {code} Fault\r\n{more}Content-Length: 0\r\n\r\n")
+                .map(|()| true)
         };
         match &fault {
             Some(Fault::Status(code)) => return status(*code, ""),
@@ -230,17 +231,17 @@ impl Request {
 
 /// A package of a fake archive.
 #[derive(Debug, Clone)]
-pub struct Deb {
-    pub name: String,
-    pub version: String,
+pub(crate) struct Deb {
+    pub(crate) name: String,
+    pub(crate) version: String,
     /// More fields of the control file, each with its line end.
-    pub fields: String,
-    pub bytes: Vec<u8>,
+    pub(crate) fields: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Deb {
     /// A package with one file, `/usr/share/NAME`, which holds its version many times.
-    pub fn new(name: &str, version: &str, fields: &str) -> Self {
+    pub(crate) fn new(name: &str, version: &str, fields: &str) -> Self {
         let content = format!("{version}\n").repeat(4000);
         let control = format!("Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}");
         let bytes = ar(&[
@@ -254,12 +255,12 @@ impl Deb {
     }
 
     /// Path below the archive's base address.
-    pub fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         let version = self.version.split_once(':').map_or(&*self.version, |(_, version)| version);
         format!("pool/main/{0}/{0}_{version}_amd64.deb", self.name)
     }
 
-    pub fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         Digest::of(&self.bytes)
     }
 
@@ -275,17 +276,17 @@ impl Deb {
 
 /// Signs Release files.
 #[derive(Debug)]
-pub struct Key(Cert);
+pub(crate) struct Key(Cert);
 
 impl Key {
-    pub fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         let made = at(now() - 365 * DAY);
         let builder = CertBuilder::general_purpose(Some("archive@example.org"));
         Self(builder.set_creation_time(made).generate().expect("generates").0)
     }
 
     /// The public part, for `--keyring`.
-    pub fn certificate(&self) -> Vec<u8> {
+    pub(crate) fn certificate(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         self.0.serialize(&mut bytes).expect("memory");
         bytes
@@ -306,25 +307,25 @@ impl Key {
 
 /// One suite to publish.
 #[derive(Debug, Clone)]
-pub struct Suite<'a> {
+pub(crate) struct Suite<'a> {
     /// `debian` or `debian-security`: the folder of the server.
-    pub archive: &'a str,
-    pub name: &'a str,
-    pub debs: &'a [Deb],
+    pub(crate) archive: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) debs: &'a [Deb],
     /// Age of the Release file in seconds.
-    pub age: u64,
+    pub(crate) age: u64,
     /// How long it is valid from its date on.
-    pub valid: u64,
+    pub(crate) valid: u64,
 }
 
 impl<'a> Suite<'a> {
     /// Made an hour ago, valid for a week.
-    pub fn new(archive: &'a str, name: &'a str, debs: &'a [Deb]) -> Self {
+    pub(crate) fn new(archive: &'a str, name: &'a str, debs: &'a [Deb]) -> Self {
         Self { archive, name, debs, age: 3600, valid: 7 * DAY }
     }
 
     /// Puts packages, index and Release on the server.
-    pub fn publish(&self, server: &Server, key: &Key) {
+    pub(crate) fn publish(&self, server: &Server, key: &Key) {
         let Self { archive, name, debs, .. } = self;
         for deb in *debs {
             server.put(&format!("{archive}/{}", deb.path()), deb.bytes.clone());
@@ -349,13 +350,14 @@ impl<'a> Suite<'a> {
             self.name
         );
         for (name, bytes) in [("Packages", index), ("Packages.xz", packed)] {
-            writeln!(text, " {} {} {folder}/{name}", Digest::of(bytes), bytes.len()).expect("memory");
+            writeln!(text, " {} {} {folder}/{name}", Digest::of(bytes), bytes.len())
+                .expect("memory");
         }
         text
     }
 }
 
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.expect("after 1970").as_secs()
 }
@@ -387,7 +389,8 @@ fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
         let size = content.len();
-        write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644).expect("memory");
+        write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644)
+            .expect("memory");
         bytes.extend_from_slice(content);
         if size % 2 == 1 {
             bytes.push(b'\n');
