@@ -7,6 +7,9 @@
 pub mod handoff;
 pub mod metadata;
 pub mod network;
+pub mod nocloud;
+pub mod smbios;
+pub mod source;
 pub mod template;
 pub mod yaml;
 

@@ -33,6 +33,8 @@ pub struct Seed {
     pub user_data: Option<Vec<u8>>,
     /// What a `ds=nocloud;…` line says beside them.
     pub line: Line,
+    /// What the source's reader wants said.
+    pub warnings: Vec<String>,
 }
 
 /// Keys of a line of configuration; they win over the same keys of the documents.
