@@ -16,6 +16,8 @@ use serde::Serialize;
 
 use crate::{
     digest::{Digest, Hasher},
+    disk::layout::DiskLayout,
+    formats::gpt,
     lock::LockedPackage,
     sys,
     tree::{Content, TreePath},
@@ -95,6 +97,26 @@ impl From<&LockedPackage> for Package {
 
 /// Version of [`Manifest`]'s JSON.
 pub const MANIFEST_SCHEMA: u32 = 1;
+
+/// The partitions of a layout, in the order of their numbers.
+pub fn partitions(layout: &DiskLayout) -> Vec<Partition> {
+    let partition = |(index, entry): (usize, &gpt::Partition)| Partition {
+        number: u32::try_from(index + 1).expect("GPT has 128 entries"),
+        label: entry.label.clone(),
+        r#type: entry.type_guid,
+        uuid: entry.guid,
+        offset: entry.first_lba * gpt::BLOCK,
+        size: entry.n_blocks * gpt::BLOCK,
+    };
+    layout.table.partitions.iter().enumerate().map(partition).collect()
+}
+
+/// What no image holds yet.
+pub fn absent() -> BTreeMap<String, String> {
+    let reason = "this version of kiln builds the operating system and the services around \
+                  Kubernetes, not Kubernetes itself";
+    ["kubernetes-binaries", "certificates"].map(|what| (what.to_owned(), reason.to_owned())).into()
+}
 
 /// Bytes hashed at a time.
 const PIECE: usize = 1 << 20;
