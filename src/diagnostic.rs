@@ -4,13 +4,7 @@
 //! Readers of configuration do not stop at the first problem: they put a [`Diagnostic`] into
 //! [`Problems`] and go on. At the end all of them become one [`Invalid`], sorted by place.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeSet,
-    fmt,
-    ops::Range,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeSet, fmt, ops::Range, sync::Arc};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -46,6 +40,22 @@ pub struct Span {
     pub source: Arc<Source>,
     /// Bytes of the text.
     pub range: Range<usize>,
+}
+
+impl Span {
+    /// The piece at `range`, made to fit the text: ranges come from parsers of other people, and
+    /// a wrong one must not become a panic of the printer.
+    pub fn clamped(source: &Arc<Source>, range: Range<usize>) -> Self {
+        let floor = |mut at: usize| {
+            at = at.min(source.text.len());
+            while !source.text.is_char_boundary(at) {
+                at -= 1;
+            }
+            at
+        };
+        let start = floor(range.start);
+        Self { source: Arc::clone(source), range: start..floor(range.end).max(start) }
+    }
 }
 
 /// One complaint: what is wrong, where, and what to do.
@@ -135,8 +145,7 @@ fn snippet_of<'a>(
     span: &'a Span,
     label: &'a str,
 ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    snippet(&span.source)
-        .annotation(AnnotationKind::Context.span(span.range.clone()).label(label))
+    snippet(&span.source).annotation(AnnotationKind::Context.span(span.range.clone()).label(label))
 }
 
 impl fmt::Display for Diagnostic {
@@ -236,7 +245,8 @@ pub fn quoted(text: &str) -> String {
 }
 
 fn escape(c: char) -> impl Iterator<Item = char> {
-    let (escaped, plain) = if c.is_control() { (Some(c.escape_default()), None) } else { (None, Some(c)) };
+    let (escaped, plain) =
+        if c.is_control() { (Some(c.escape_default()), None) } else { (None, Some(c)) };
     escaped.into_iter().flatten().chain(plain)
 }
 
