@@ -55,7 +55,9 @@ const NO_SHELL: &str = "/usr/sbin/nologin";
 /// Why the accounts contradict one another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("'{path}' of {origin} belongs to {noun} '{name}', which no package and no profile declares")]
+    #[error(
+        "'{path}' of {origin} belongs to {noun} '{name}', which no package and no profile declares"
+    )]
     Unknown { path: TreePath, origin: Origin, noun: &'static str, name: String },
     #[error("user '{user}' wants group '{group}', which no package and no profile declares{help}")]
     NoGroup { user: String, group: String, help: String },
@@ -102,7 +104,13 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<Option<Admin>, super::Error
     draft.users = accounts.users.into_iter().map(|(name, user)| (name, user.uid)).collect();
     draft.groups = accounts.groups;
     // Packages name static ids that nobody may have declared, by number.
-    for id in draft.owners.values().flat_map(|owner| [&owner.user, &owner.group]).cloned().collect::<BTreeSet<_>>() {
+    for id in draft
+        .owners
+        .values()
+        .flat_map(|owner| [&owner.user, &owner.group])
+        .cloned()
+        .collect::<BTreeSet<_>>()
+    {
         if let Ok(number) = id.parse() {
             draft.users.entry(id.clone()).or_insert(number);
             draft.groups.entry(id).or_insert(number);
@@ -134,7 +142,12 @@ fn merge_profile(declared: &mut Declared, profile: &crate::profile::Profile) -> 
         if let Some(theirs) = declared.users.insert(valid(name)?, ours)
             && let Some(first) = theirs.uid.filter(|uid| *uid != user.uid)
         {
-            return Err(Error::Contradiction { noun: "user", name: name.clone(), first, second: user.uid });
+            return Err(Error::Contradiction {
+                noun: "user",
+                name: name.clone(),
+                first,
+                second: user.uid,
+            });
         }
         for group in &user.groups {
             declared.members.entry(group.clone()).or_default().insert(name.clone());
@@ -180,8 +193,11 @@ fn number(mut declared: Declared) -> Result<Accounts, Error> {
     let chosen: BTreeMap<String, u32> =
         names.into_iter().map(|name| (name.clone(), choose.id(name))).collect();
 
-    let groups: BTreeMap<String, u32> =
-        declared.groups.iter().map(|(name, gid)| (name.clone(), gid.unwrap_or(chosen[name]))).collect();
+    let groups: BTreeMap<String, u32> = declared
+        .groups
+        .iter()
+        .map(|(name, gid)| (name.clone(), gid.unwrap_or(chosen[name])))
+        .collect();
     let mut users = BTreeMap::new();
     for (name, user) in declared.users {
         let gid = match user.group {
@@ -275,9 +291,9 @@ fn write_files(draft: &mut Draft<'_>, accounts: &Accounts) -> Result<(), super::
     let group = by_gid.iter().map(|(name, gid)| format!("{name}:x:{gid}:{}\n", members(name)));
     draft.write("/etc/group", lines(group.collect()), STAGE)?;
     // `!*` is no hash of any password; 1 as the expiry date locks every other way in as well.
-    let shadow = by_uid.iter().map(|(name, user)| {
-        format!("{name}:!*::::::{}:\n", if user.locked { "1" } else { "" })
-    });
+    let shadow = by_uid
+        .iter()
+        .map(|(name, user)| format!("{name}:!*::::::{}:\n", if user.locked { "1" } else { "" }));
     draft.write_mode("/etc/shadow", 0o640, lines(shadow.collect()), STAGE)?;
     let gshadow = by_gid.iter().map(|(name, _)| format!("{name}:!*::{}\n", members(name)));
     draft.write_mode("/etc/gshadow", 0o640, lines(gshadow.collect()), STAGE)?;
@@ -301,7 +317,8 @@ mod tests {
     #[test]
     fn a_user_and_its_group_share_a_number_that_depends_on_the_name_only() {
         let alone = numbered("u chrony -").expect("numbers");
-        let crowd = numbered("u chrony -\nu haproxy -\nu etcd -\ng render\nu messagebus -").expect("numbers");
+        let crowd = numbered("u chrony -\nu haproxy -\nu etcd -\ng render\nu messagebus -")
+            .expect("numbers");
         assert_eq!(alone.users["chrony"].uid, crowd.users["chrony"].uid);
         assert_eq!(crowd.users["chrony"].gid, crowd.users["chrony"].uid);
         assert!(HASHED.contains(&crowd.users["chrony"].uid));
@@ -318,7 +335,8 @@ mod tests {
 
     #[test]
     fn fixed_and_named_groups_are_kept() {
-        let accounts = numbered("g www 33\nu web 8:www\nu sync 4:65534\nm web tty\ng tty 5").expect("numbers");
+        let accounts =
+            numbered("g www 33\nu web 8:www\nu sync 4:65534\nm web tty\ng tty 5").expect("numbers");
         assert_eq!((accounts.users["web"].uid, accounts.users["web"].gid), (8, 33));
         assert_eq!(accounts.users["sync"].gid, 65534);
         assert!(!accounts.groups.contains_key("web"));

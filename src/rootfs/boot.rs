@@ -64,8 +64,7 @@ pub(super) fn take(draft: &mut Draft<'_>) -> Result<(KernelImage, BootFiles), Er
     })?;
     let stub = program(draft, "linuxx64.efi.stub")?;
     let loader = program(draft, "systemd-bootx64.efi")?;
-    let leaving: Vec<TreePath> =
-        draft.tree.children(&boot).map(|(path, _)| path.clone()).collect();
+    let leaving: Vec<TreePath> = draft.tree.children(&boot).map(|(path, _)| path.clone()).collect();
     for path in leaving.iter().chain([&TreePath::literal(EFI)]) {
         draft.tree.remove(path);
     }

@@ -212,7 +212,11 @@ pub(super) fn text_of(path: &TreePath, inode: &Inode) -> Result<Option<String>, 
 }
 
 /// The bytes of a file.
-pub(super) fn bytes_of(path: &TreePath, inode: &Inode, content: &Content) -> Result<Vec<u8>, Error> {
+pub(super) fn bytes_of(
+    path: &TreePath,
+    inode: &Inode,
+    content: &Content,
+) -> Result<Vec<u8>, Error> {
     content.to_vec().map_err(|source| Error::Read {
         path: path.clone(),
         origin: inode.origin.clone(),

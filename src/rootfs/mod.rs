@@ -31,24 +31,20 @@ use kiln_init::handoff::Handoff;
 pub use packages::Package;
 
 use crate::{
-    diagnostic::{Invalid, nearest},
+    diagnostic::{Diagnostic, nearest},
     plan::Plan,
     tree::{Content, Origin, PathError, Tree, TreePath},
     workspace::Overlay,
 };
 
-/// Renders build-time templates: the name for messages, the text, the result.
-pub type Render<'a> = dyn Fn(&str, &str) -> Result<String, Invalid> + 'a;
-
 /// Everything a root is made of.
+#[derive(Debug)]
 pub struct Inputs<'a> {
     pub plan: &'a Plan,
     /// In any order.
     pub packages: &'a [Package],
     /// Laid over the packages in this order.
     pub overlays: &'a [&'a Overlay],
-    /// Renders `.tera` files with the values of the plan.
-    pub render: &'a Render<'a>,
     /// The kiln-init program.
     pub init: Content,
     /// The files of [`Profile::binaries`](crate::profile::Profile), by their path in the image.
@@ -136,15 +132,30 @@ pub enum Error {
     #[error("'{path}' of {origin} is a hard link to '{target}', which does not exist")]
     HardLink { path: TreePath, target: TreePath, origin: Origin },
     #[error("reading '{path}' of {origin}")]
-    Read { path: TreePath, origin: Origin, #[source] source: std::io::Error },
+    Read {
+        path: TreePath,
+        origin: Origin,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("'{path}' of {origin} is not UTF-8")]
     NotText { path: TreePath, origin: Origin },
     #[error("overlay '{overlay}': '{path}'")]
-    OverlayPath { overlay: String, path: String, #[source] source: PathError },
-    #[error("{template}")]
-    BuildTemplate { template: String, #[source] source: Invalid },
+    OverlayPath {
+        overlay: String,
+        path: String,
+        #[source]
+        source: PathError,
+    },
+    #[error("{0}")]
+    BuildTemplate(Diagnostic),
     #[error("'{template}' of {origin}")]
-    BootTemplate { template: String, origin: Origin, #[source] source: kiln_init::template::Error },
+    BootTemplate {
+        template: String,
+        origin: Origin,
+        #[source]
+        source: kiln_init::template::Error,
+    },
     #[error("'{path}' of {origin} is made at first boot, which is only possible below /etc")]
     TemplatePlace { path: TreePath, origin: Origin },
     #[error("the profile lists '{path}' under 'binaries', but no file was given for it")]

@@ -14,11 +14,12 @@ use kiln_init::{
 };
 
 use super::{
-    Error, Inputs, Render,
+    Error, Inputs,
     draft::{Draft, Owner, conflict},
 };
 use crate::{
     profile::{File, FileContent},
+    template::Build,
     tree::{Content, Inode, Kind, Meta, Origin, Tree, TreePath},
     workspace::{Overlay, OverlayFile},
 };
@@ -31,7 +32,8 @@ const KEEP: &str = ".gitkeep";
 
 /// Lays everything over the draft; returns the first-boot templates, whose ids are not settled.
 pub(super) fn lay(draft: &mut Draft<'_>, inputs: &Inputs<'_>) -> Result<Templates, Error> {
-    let mut layer = Layer { draft, render: inputs.render, templates: Templates::new() };
+    let build = Build::new(&inputs.plan.cluster, &inputs.plan.profile);
+    let mut layer = Layer { draft, build, templates: Templates::new() };
     for overlay in inputs.overlays {
         layer.overlay(overlay)?;
     }
@@ -59,13 +61,13 @@ pub(super) fn settle_owners(templates: &mut Templates, tree: &Tree) {
     }
 }
 
-struct Layer<'d, 'a, 'r> {
+struct Layer<'d, 'a> {
     draft: &'d mut Draft<'a>,
-    render: &'r Render<'r>,
+    build: Build,
     templates: Templates,
 }
 
-impl Layer<'_, '_, '_> {
+impl Layer<'_, '_> {
     fn overlay(&mut self, overlay: &Overlay) -> Result<(), Error> {
         let origin = Origin::Overlay(Arc::from(&*overlay.name));
         let epoch = self.draft.plan.epoch;
@@ -96,7 +98,8 @@ impl Layer<'_, '_, '_> {
     fn file_by_extension(&mut self, mut path: TreePath, mut inode: Inode) -> Result<(), Error> {
         if let Some(rendered) = path.as_str().strip_suffix(".tera") {
             let text = text(&path, &inode)?;
-            inode.kind = Kind::File(self.build_template(&format!("{path} of {}", inode.origin), &text)?);
+            inode.kind =
+                Kind::File(self.build_template(&format!("{path} of {}", inode.origin), &text)?);
             path = TreePath::new(rendered)?;
         }
         match path.as_str().strip_suffix(".j2") {
@@ -137,8 +140,7 @@ impl Layer<'_, '_, '_> {
     }
 
     fn build_template(&self, name: &str, text: &str) -> Result<Content, Error> {
-        let text = (self.render)(name, text)
-            .map_err(|source| Error::BuildTemplate { template: name.to_owned(), source })?;
+        let text = self.build.render(name, text).map_err(Error::BuildTemplate)?;
         Ok(Content::bytes(text.into_bytes()))
     }
 

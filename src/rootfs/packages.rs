@@ -13,7 +13,10 @@ use super::{
     draft::{Draft, Owner, conflict},
     modules::Survey,
 };
-use crate::tree::{Content, Inode, Kind, Meta, Origin, TreePath};
+use crate::{
+    debian::deb::{self, Entry},
+    tree::{Inode, Kind, Meta, Origin, TreePath},
+};
 
 /// A package with everything that its data archive holds.
 #[derive(Debug, Clone)]
@@ -25,30 +28,6 @@ pub struct Package {
     pub replaces: BTreeSet<String>,
     /// What its kernel modules say, if that was read before. None is always right, but slower.
     pub modules: Option<Arc<Survey>>,
-}
-
-/// One member of a package's data archive.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    pub path: TreePath,
-    /// Ids as in the archive; they count only if the names are absent.
-    pub meta: Meta,
-    pub owner_name: Option<String>,
-    pub group_name: Option<String>,
-    pub kind: EntryKind,
-}
-
-/// What a member is.
-#[derive(Debug, Clone)]
-pub enum EntryKind {
-    Directory,
-    File(Content),
-    Symlink(String),
-    /// To a path of the same archive.
-    HardLink(TreePath),
-    CharDevice { major: u32, minor: u32 },
-    BlockDevice { major: u32, minor: u32 },
-    Fifo,
 }
 
 /// Modes and owners that maintainer scripts set by dpkg-statoverride.
@@ -94,13 +73,15 @@ fn unpack_entry(
         draft.tree.make_dirs(&parent, &meta, &origin)?;
     }
     let kind = match &entry.kind {
-        EntryKind::HardLink(target) => return hard_link(draft, &path, target, origin),
-        EntryKind::Directory => Kind::Directory,
-        EntryKind::File(content) => Kind::File(content.clone()),
-        EntryKind::Symlink(target) => Kind::Symlink(target.clone()),
-        EntryKind::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },
-        EntryKind::BlockDevice { major, minor } => Kind::BlockDevice { major: *major, minor: *minor },
-        EntryKind::Fifo => Kind::Fifo,
+        deb::Kind::HardLink(target) => return hard_link(draft, &path, target, origin),
+        deb::Kind::Directory => Kind::Directory,
+        deb::Kind::File(content) => Kind::File(content.clone()),
+        deb::Kind::Symlink(target) => Kind::Symlink(target.clone()),
+        deb::Kind::CharDevice { major, minor } => Kind::CharDevice { major: *major, minor: *minor },
+        deb::Kind::BlockDevice { major, minor } => {
+            Kind::BlockDevice { major: *major, minor: *minor }
+        }
+        deb::Kind::Fifo => Kind::Fifo,
     };
     let inode = Inode { meta: entry.meta.clone(), kind, origin };
     if let Some(old) = draft.tree.get(&path) {
@@ -168,9 +149,8 @@ fn hard_link(
 
 /// Owners other than root are ours to number: only their names count.
 fn note_owner(draft: &mut Draft<'_>, path: &TreePath, entry: &Entry) {
-    let named = |id: u32, name: &Option<String>| match name {
-        Some(name) if id != 0 => name.clone(),
-        _ => id.to_string(),
+    let named = |id: u32, name: &str| {
+        if id == 0 || name.is_empty() { id.to_string() } else { name.to_owned() }
     };
     if entry.meta.uid != 0 || entry.meta.gid != 0 {
         let user = named(entry.meta.uid, &entry.owner_name);

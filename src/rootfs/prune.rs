@@ -15,7 +15,8 @@ use crate::{
 /// # Errors
 /// A pattern that is no absolute path.
 pub(super) fn prune(tree: &mut Tree, rules: &Prune) -> Result<Pruned, Error> {
-    if let Some(pattern) = rules.drop.iter().chain(&rules.keep).find(|text| !text.starts_with('/')) {
+    if let Some(pattern) = rules.drop.iter().chain(&rules.keep).find(|text| !text.starts_with('/'))
+    {
         return Err(Error::Pattern(pattern.clone()));
     }
     let doomed = doomed(tree, rules);
@@ -36,9 +37,8 @@ pub(super) fn prune(tree: &mut Tree, rules: &Prune) -> Result<Pruned, Error> {
 fn doomed(tree: &Tree, rules: &Prune) -> Vec<TreePath> {
     let prefixes: Vec<(&str, &str)> =
         rules.drop.iter().map(|pattern| (glob::literal_prefix(pattern), &**pattern)).collect();
-    let kept = |path: &TreePath| {
-        rules.keep.iter().any(|pattern| glob::matches(pattern, path.as_str()))
-    };
+    let kept =
+        |path: &TreePath| rules.keep.iter().any(|pattern| glob::matches(pattern, path.as_str()));
     let mut dropped: BTreeSet<TreePath> = BTreeSet::new();
     for (path, _, _) in tree.iter().filter(|(path, _, _)| !path.is_root()) {
         let below = path.parent().is_some_and(|parent| dropped.contains(&parent));
@@ -57,7 +57,8 @@ fn doomed(tree: &Tree, rules: &Prune) -> Vec<TreePath> {
 /// Removes directories that are now empty, and their parents in turn.
 fn remove_emptied(tree: &mut Tree, mut parents: BTreeSet<TreePath>, pruned: &mut Pruned) {
     while let Some(path) = parents.pop_last() {
-        let is_directory = tree.get(&path).is_some_and(|inode| matches!(inode.kind, Kind::Directory));
+        let is_directory =
+            tree.get(&path).is_some_and(|inode| matches!(inode.kind, Kind::Directory));
         if is_directory && !path.is_root() && tree.children(&path).next().is_none() {
             remove(tree, &path, pruned);
             parents.extend(path.parent());
@@ -114,7 +115,14 @@ mod tests {
         let pruned = prune(&mut tree, &rules).expect("valid patterns");
         assert_eq!(
             paths(&tree),
-            ["/", "/usr", "/usr/share", "/usr/share/doc", "/usr/share/doc/a", "/usr/share/doc/a/copyright"]
+            [
+                "/",
+                "/usr",
+                "/usr/share",
+                "/usr/share/doc",
+                "/usr/share/doc/a",
+                "/usr/share/doc/a/copyright"
+            ]
         );
         assert_eq!(pruned, Pruned { entries: 3, bytes: 10 });
     }

@@ -4,12 +4,7 @@
 use kiln_contract::path;
 use kiln_init::handoff::Phase;
 
-use super::{
-    Error,
-    draft::Draft,
-    overlay::Templates,
-    units,
-};
+use super::{Error, draft::Draft, overlay::Templates, units};
 use crate::tree::Content;
 
 const STAGE: &str = "services";
@@ -34,7 +29,11 @@ RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
 ";
 
 /// Puts the program and its units into the root.
-pub(super) fn write(draft: &mut Draft<'_>, init: &Content, templates: &Templates) -> Result<(), Error> {
+pub(super) fn write(
+    draft: &mut Draft<'_>,
+    init: &Content,
+    templates: &Templates,
+) -> Result<(), Error> {
     draft.put_file(path::INIT_IN_ROOT, 0o755, init.clone(), STAGE)?;
     let waiting = if templates.values().any(|template| template.phase == Phase::Network) {
         network_users(draft)?.join(" ")
@@ -42,7 +41,11 @@ pub(super) fn write(draft: &mut Draft<'_>, init: &Content, templates: &Templates
         String::new()
     };
     let program = path::INIT_IN_ROOT;
-    draft.write("/usr/lib/systemd/system/kiln-network.service", network_unit(program, &waiting), STAGE)?;
+    draft.write(
+        "/usr/lib/systemd/system/kiln-network.service",
+        network_unit(program, &waiting),
+        STAGE,
+    )?;
     draft.write("/usr/lib/systemd/system/kiln-state.service", state_unit(program), STAGE)?;
     draft.write("/usr/lib/systemd/system/kiln-ready.service", ready_unit(program), STAGE)
 }

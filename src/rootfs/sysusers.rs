@@ -77,7 +77,8 @@ const FOLDERS: [&str; 2] = ["/etc/sysusers.d", "/usr/lib/sysusers.d"];
 pub(super) fn read(tree: &Tree) -> Result<Declared, Error> {
     let mut files: BTreeMap<String, TreePath> = BTreeMap::new();
     for folder in FOLDERS.map(TreePath::literal) {
-        for (path, _) in tree.children(&folder).filter(|(path, _)| path.as_str().ends_with(".conf")) {
+        for (path, _) in tree.children(&folder).filter(|(path, _)| path.as_str().ends_with(".conf"))
+        {
             files.entry(path.file_name().to_owned()).or_insert_with(|| path.clone());
         }
     }
@@ -86,7 +87,9 @@ pub(super) fn read(tree: &Tree) -> Result<Declared, Error> {
         let unreadable = || Error { path: path.clone(), line: 1, problem: Problem::Text };
         let target = tree.resolve(&path, true).map_err(|_| unreadable())?;
         // A link to /dev/null hides a file of that name.
-        let Some(Kind::File(content)) = tree.get(&target).map(|inode| &inode.kind) else { continue };
+        let Some(Kind::File(content)) = tree.get(&target).map(|inode| &inode.kind) else {
+            continue;
+        };
         let bytes = content.to_vec().map_err(|_| unreadable())?;
         let text = std::str::from_utf8(&bytes).map_err(|_| unreadable())?;
         parse(text, &mut declared).map_err(|(line, problem)| Error {
@@ -130,7 +133,8 @@ fn parse_line(line: &str, declared: &mut Declared) -> Result<(), Problem> {
         }
         "u" | "u!" => {
             let (uid, group) = user_ids(id)?;
-            let mut next = || fields.next().filter(|field| field != "-").map(valid_field).transpose();
+            let mut next =
+                || fields.next().filter(|field| field != "-").map(valid_field).transpose();
             let user = User {
                 uid,
                 group,
@@ -275,7 +279,11 @@ mod tests {
             ("g a x", 1, "'x' is no id: expected '-', a number, UID:GID or UID:GROUP"),
             ("u a /path", 1, "'/path' is no id: expected '-', a number, UID:GID or UID:GROUP"),
             ("u a - 'open", 1, "a quote is not closed"),
-            ("u a - a /home/%b", 1, "'/home/%b' contains a specifier or a ':', which cannot be known at build time"),
+            (
+                "u a - a /home/%b",
+                1,
+                "'/home/%b' contains a specifier or a ':', which cannot be known at build time",
+            ),
         ] {
             let error = parse(text, &mut Declared::default()).expect_err(text);
             assert_eq!((error.0, error.1.to_string()), (line, message.to_owned()));

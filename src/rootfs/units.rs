@@ -20,9 +20,13 @@ const STAGE: &str = "units";
 pub enum Error {
     #[error("'services.{list}' names unit '{unit}', which no package and no overlay has{help}")]
     Unknown { list: &'static str, unit: String, help: String },
-    #[error("'services.{list}' names '{unit}', which is no unit name: expected NAME.service, NAME.socket …")]
+    #[error(
+        "'services.{list}' names '{unit}', which is no unit name: expected NAME.service, NAME.socket …"
+    )]
     Name { list: &'static str, unit: String },
-    #[error("unit '{unit}' cannot be enabled: '{path}' has no [Install] section, so something else must start it")]
+    #[error(
+        "unit '{unit}' cannot be enabled: '{path}' has no [Install] section, so something else must start it"
+    )]
     NoInstall { unit: String, path: TreePath },
     #[error("unit '{unit}' is a template without DefaultInstance: enable '{base}@INSTANCE.{kind}'")]
     NoInstance { unit: String, base: String, kind: String },
@@ -227,9 +231,11 @@ impl Install {
     /// Paths of the symlinks to the unit file.
     fn links(&self, name: &UnitName, path: &TreePath) -> Result<Vec<String>, Error> {
         let mut links = Vec::new();
-        for (targets, folder) in
-            [(&self.wanted_by, "wants"), (&self.required_by, "requires"), (&self.upheld_by, "upholds")]
-        {
+        for (targets, folder) in [
+            (&self.wanted_by, "wants"),
+            (&self.required_by, "requires"),
+            (&self.upheld_by, "upholds"),
+        ] {
             for target in self.expanded(targets, name, path)? {
                 links.push(format!("{LOCAL}/{target}.{folder}/{name}"));
             }

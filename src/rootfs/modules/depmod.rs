@@ -53,7 +53,9 @@ impl Graph {
         let exporters: BTreeMap<String, usize> = modules
             .iter()
             .enumerate()
-            .flat_map(|(at, module)| module.facts.exports.iter().map(move |name| (name.clone(), at)))
+            .flat_map(|(at, module)| {
+                module.facts.exports.iter().map(move |name| (name.clone(), at))
+            })
             .collect();
         let direct: Vec<Vec<usize>> =
             modules.iter().map(|module| direct_needs(module, &exporters)).collect();
@@ -310,8 +312,7 @@ mod tests {
 
     fn module(path: &str, exports: &[&str], imports: &[&str]) -> Module {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        let facts =
-            Facts { exports: words(exports), imports: words(imports), ..Facts::default() };
+        let facts = Facts { exports: words(exports), imports: words(imports), ..Facts::default() };
         Module { name: module_name(path), path: path.to_owned(), facts }
     }
 

@@ -125,8 +125,7 @@ impl<'a> Elf<'a> {
 
     fn named(&self, name: &[u8]) -> Result<Option<&'a [u8]>, ElfError> {
         let names = self.bytes(self.names)?;
-        let index =
-            self.sections.iter().position(|section| string_at(names, section.name) == name);
+        let index = self.sections.iter().position(|section| string_at(names, section.name) == name);
         index.map(|index| self.bytes(index)).transpose()
     }
 

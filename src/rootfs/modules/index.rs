@@ -68,7 +68,9 @@ fn encode_node(entries: &[Entry<'_>], start: usize, end: usize, out: &mut Vec<u8
         out.push(0);
         offset |= HAS_PREFIX;
     }
-    if let (Some((first, _)), Some((last, _))) = (children.first_key_value(), children.last_key_value()) {
+    if let (Some((first, _)), Some((last, _))) =
+        (children.first_key_value(), children.last_key_value())
+    {
         out.extend([*first, *last]);
         for character in *first..=*last {
             out.extend(children.get(&character).copied().unwrap_or(0).to_be_bytes());
@@ -130,7 +132,8 @@ mod tests {
         for (value, priority) in [("c", 2), ("a", 1), ("b", 2)] {
             index.insert("key", value, priority);
         }
-        let values: Vec<&str> = index.entries[&b"key"[..]].iter().map(|(_, value)| &**value).collect();
+        let values: Vec<&str> =
+            index.entries[&b"key"[..]].iter().map(|(_, value)| &**value).collect();
         assert_eq!(values, ["a", "b", "c"]);
         index.insert("schlüssel", "x", 0);
         assert_eq!(index.entries.len(), 1);

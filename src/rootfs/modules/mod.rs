@@ -12,11 +12,10 @@ mod index;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::Read as _,
-    sync::Arc,
 };
 
-use depmod::{Graph, Module, builtin_names, module_name};
 pub use depmod::CycleError;
+use depmod::{Graph, Module, builtin_names, module_name};
 pub use elf::{ElfError, Facts};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -25,9 +24,11 @@ use super::{
     Draft, Package,
     boot::{KernelFiles, KernelImage},
     did_you_mean,
-    packages::{Entry, EntryKind},
 };
-use crate::tree::{Content, Inode, Kind, Origin, TreePath};
+use crate::{
+    debian::deb,
+    tree::{Content, Inode, Kind, Origin, TreePath},
+};
 
 const STAGE: &str = "modules";
 /// Largest module that is read; Debian's largest is a tenth of that.
@@ -41,9 +42,17 @@ pub enum Error {
     #[error("expected one kernel in the packages, found {}", kernels(.0))]
     Kernels(Vec<String>),
     #[error("kernel module '{path}'")]
-    Elf { path: TreePath, #[source] source: ElfError },
+    Elf {
+        path: TreePath,
+        #[source]
+        source: ElfError,
+    },
     #[error("reading kernel module '{path}'")]
-    Read { path: TreePath, #[source] source: std::io::Error },
+    Read {
+        path: TreePath,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("kernel module '{path}' has a compression other than xz")]
     Compression { path: TreePath },
     #[error(transparent)]
@@ -66,12 +75,12 @@ impl Survey {
     ///
     /// # Errors
     /// A module cannot be read.
-    pub fn of(entries: &[Entry]) -> Result<Option<Self>, Error> {
+    pub fn of(entries: &[deb::Entry]) -> Result<Option<Self>, Error> {
         let modules: Vec<(&TreePath, &Content)> = entries
             .iter()
             .filter(|entry| is_module(&entry.path))
             .filter_map(|entry| match &entry.kind {
-                EntryKind::File(content) => Some((&entry.path, content)),
+                deb::Kind::File(content) => Some((&entry.path, content)),
                 _ => None,
             })
             .collect();
