@@ -2,3 +2,11 @@
 //! Bytes only: each format of the image, from its specification.
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
+
+mod calendar;
+pub mod cpio;
+pub mod fat;
+pub mod gpt;
+pub mod iso;
+pub mod pe;
+pub mod sparse;
