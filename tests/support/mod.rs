@@ -3,3 +3,6 @@
 
 pub(crate) mod disk_images;
 pub(crate) mod disk_tools;
+pub(crate) mod guest;
+pub(crate) mod oci;
+pub(crate) mod qemu;
