@@ -22,6 +22,8 @@ pub mod cmd;
 pub mod cluster;
 pub mod profile;
 pub mod template;
+pub mod workspace;
+pub mod yaml;
 
 pub mod plan;
 
@@ -45,6 +47,10 @@ pub mod seed;
 pub mod diagnostic;
 pub mod digest;
 pub mod error;
+pub mod names;
 pub mod progress;
 pub mod sys;
 pub mod units;
+
+/// The program kiln-init, which every image carries.
+pub static KILN_INIT: &[u8] = include_bytes!(env!("KILN_INIT_PROGRAM"));

@@ -1,12 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `cluster.yaml`: the cluster that the images are for.
+//!
+//! A value of [`Cluster`] comes from [`load`] and is consistent: addresses are unique and lie in
+//! their networks, networks do not overlap, every name that is referred to exists.
+
+mod address;
+mod check;
+mod read;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr},
 };
 
 use serde::Serialize;
+
+pub use self::{
+    address::{Cidr, HostAddress, ParseCidrError},
+    read::load,
+};
 
 /// One cluster, valid.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +36,19 @@ pub struct Cluster {
     pub lb: Lb,
     /// By host name.
     pub hosts: BTreeMap<String, Host>,
+}
+
+impl Cluster {
+    /// Hosts of a role, sorted by name.
+    pub fn hosts_of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = (&'a str, &'a Host)> {
+        let all = self.hosts.iter().map(|(name, host)| (name.as_str(), host));
+        all.filter(move |(_, host)| host.role == role)
+    }
+
+    /// Roles that hosts have, sorted.
+    pub fn roles(&self) -> BTreeSet<&str> {
+        self.hosts.values().map(|host| host.role.as_str()).collect()
+    }
 }
 
 /// Where clients reach the API: the load balancers' virtual address.
@@ -81,30 +106,4 @@ pub struct Host {
     pub ssh_authorized_keys: Vec<String>,
     /// Values for first-boot templates, as `vars.NAME`.
     pub vars: BTreeMap<String, serde_json::Value>,
-}
-
-/// An IPv4 network; the host bits are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cidr {
-    pub network: Ipv4Addr,
-    pub prefix: u8,
-}
-
-/// An address with the prefix length of its network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostAddress {
-    pub address: Ipv4Addr,
-    pub prefix: u8,
-}
-
-impl Serialize for Cidr {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}/{}", self.network, self.prefix))
-    }
-}
-
-impl Serialize for HostAddress {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{}/{}", self.address, self.prefix))
-    }
 }

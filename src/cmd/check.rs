@@ -1,12 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `kiln check`.
+//! `kiln check`: everything that is wrong with the people's files, at once.
 
 use anyhow::Result;
 
 use super::Context;
-use crate::cli;
+use crate::{cli, plan, sys};
 
 pub(super) fn run(context: &Context, args: &cli::Check) -> Result<()> {
-    let _ = (context, args);
-    Err(crate::error::refuse("'kiln check' is not built yet", "wait for it"))
+    let workspace = sys::workspace::load(&context.workspace)?;
+    let plans = plan::plan(&workspace, &args.roles, super::plan::given()?)?;
+    let roles: Vec<&str> = plans.iter().map(|plan| plan.profile.role.as_str()).collect();
+    if !context.quiet {
+        println!(
+            "checked {} profiles and {} overlays for roles {}: ok",
+            workspace.profiles.len(),
+            workspace.overlays.len(),
+            roles.join(", ")
+        );
+    }
+    Ok(())
 }

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a role's image contains: `profiles/ROLE.yaml` with everything it extends, merged and
-//! valid. The text form and the merge are in `raw` and `merge`; what stands here is what the
-//! stages use, and a value of it can only come from [`load`].
+//! valid. What stands here is what the stages use; a value of it comes from [`Profiles::load`],
+//! which lays the files over each other (`merge`) and reads the result (`read`).
+
+mod check;
+pub mod firewall;
+mod merge;
+mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kiln_init::handoff::{Absent, Source};
 use serde::Serialize;
 
-use crate::{tree::TreePath, units::Bytes};
+pub use self::merge::Profiles;
+use crate::{digest::Digest, tree::TreePath, units::Bytes};
 
 /// One role's image, decided.
 #[derive(Debug, Clone, Serialize)]
@@ -143,7 +152,7 @@ pub struct Kernel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Firewall {
-    pub allow: BTreeSet<String>,
+    pub allow: BTreeSet<firewall::Rule>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -151,7 +160,7 @@ pub struct Firewall {
 pub struct Binary {
     /// A path below the workspace.
     pub source: String,
-    pub sha256: Option<crate::digest::Digest>,
+    pub sha256: Digest,
     pub mode: u16,
 }
 
@@ -189,8 +198,18 @@ pub enum Output {
 #[serde(rename_all = "kebab-case")]
 pub struct Metadata {
     /// Sources in order; the first that has data wins.
-    pub sources: Vec<kiln_init::handoff::Source>,
-    pub absent: kiln_init::handoff::Absent,
+    pub sources: Vec<Source>,
+    pub absent: Absent,
     /// Seconds to wait for a declared source's device.
     pub wait: u32,
 }
+
+/// The words of `metadata.sources`.
+pub const SOURCES: [(&str, Source); 3] =
+    [("cmdline", Source::Cmdline), ("smbios", Source::Smbios), ("nocloud", Source::Nocloud)];
+
+/// The words of `metadata.absent`.
+pub const ABSENT: [(&str, Absent); 2] = [("dhcp", Absent::Dhcp), ("refuse", Absent::Refuse)];
+
+/// The words of `outputs`.
+pub const OUTPUTS: [(&str, Output); 1] = [("raw", Output::Raw)];

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the I/O ring")]
 
 pub mod fs;
+pub mod workspace;
 
 use std::path::PathBuf;
 

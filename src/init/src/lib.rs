@@ -5,3 +5,6 @@
 //! build test-rendered is rendered by the same engine on the node.
 
 pub mod handoff;
+pub mod template;
+
+pub mod base64;

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A [`Cluster`] out of `cluster.yaml`. The keys and defaults stand here and in `docs/profile.md`.
+
+use super::{Cidr, Cluster, Endpoint, Etcd, Host, HostAddress, Lb, Networks, Proxy, check};
+use crate::{
+    diagnostic::{Problems, quoted},
+    names,
+    workspace::Workspace,
+    yaml::{
+        self, Node,
+        fields::{Complaint, Fields, any, by_name, checked, choice, entries, list, number, parsed},
+    },
+};
+
+/// Reads and checks the cluster file; `None` if there is not enough of it to go on. Whatever is
+/// wrong is among the problems.
+pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
+    let node = yaml::parse(&workspace.cluster, problems)?;
+    let fields = Fields::top(&node, problems, false)?;
+    let cluster = cluster(&fields);
+    fields.finish();
+    let cluster = cluster?;
+    check::check(&cluster, &node, workspace.profiles.keys().map(String::as_str), problems);
+    Some(cluster)
+}
+
+fn cluster(top: &Fields<'_>) -> Option<Cluster> {
+    let schema = top.required("schema", choice(&[("1", ())]));
+    let name = top.required("name", checked(names::label));
+    let version = top.required("version", checked(names::version));
+    let mirror = top.optional("mirror", checked(names::url));
+    let endpoint = top.section("endpoint", endpoint);
+    let networks = top.section("networks", networks);
+    let etcd = top.section("etcd", |etcd| {
+        Some(Etcd { members: etcd.required("members", list(checked(names::label)))? })
+    });
+    let lb = top.section("lb", |lb| {
+        let proxy = lb.or("proxy", Proxy::Haproxy, choice(&[("haproxy", Proxy::Haproxy)]));
+        let router_id = lb.or("router-id", 51, number(1..=255));
+        Some(Lb { proxy: proxy?, router_id: router_id? })
+    });
+    // Without a network of their own, addresses are still read, each as a network of one.
+    let prefix = networks.as_ref().map_or(32, |networks| networks.hosts.prefix);
+    let hosts = top.required("hosts", |node, problems| {
+        entries(node, problems, false, names::label, |_, fields| host(fields, prefix))
+    });
+    schema?;
+    Some(Cluster {
+        name: name?,
+        version: version?,
+        mirror: mirror?,
+        endpoint: endpoint?,
+        networks: networks?,
+        etcd: etcd?,
+        lb: lb?,
+        hosts: hosts?,
+    })
+}
+
+fn endpoint(fields: &Fields<'_>) -> Option<Endpoint> {
+    let vip = fields.required("vip", address);
+    let port = fields.or("port", 6443, number(1..=65_535));
+    let names = fields.or("names", Vec::new(), list(checked(names::domain)));
+    Some(Endpoint { vip: vip?, port: port?, names: names? })
+}
+
+fn networks(fields: &Fields<'_>) -> Option<Networks> {
+    let hosts = fields.required("hosts", parsed::<Cidr>);
+    let pods = fields.required("pods", parsed::<Cidr>);
+    let services = fields.required("services", parsed::<Cidr>);
+    let dns = fields.required("dns", address);
+    let domain = fields.or("domain", "cluster.local".to_owned(), checked(names::domain));
+    let gateway = fields.optional("gateway", address);
+    let nameservers = fields.or("nameservers", Vec::new(), list(address));
+    Some(Networks {
+        hosts: hosts?,
+        pods: pods?,
+        services: services?,
+        dns: dns?,
+        domain: domain?,
+        gateway: gateway?,
+        nameservers: nameservers?,
+    })
+}
+
+fn host(fields: &Fields<'_>, prefix: u8) -> Option<Host> {
+    let role = fields.required("role", checked(names::part));
+    let address = fields.required("address", |node, problems| {
+        let parse = |text: &str| HostAddress::parse(text, prefix).ok_or_else(|| no_address(text));
+        checked(parse)(node, problems)
+    });
+    let mac = fields.optional("mac", checked(names::mac));
+    let ssh_authorized_keys =
+        fields.or("ssh-authorized-keys", Vec::new(), list(checked(names::ssh_key)));
+    let vars = fields.or("vars", Default::default(), |node, problems| {
+        by_name(node, problems, names::variable, |_, _, node, problems| any(node, problems))
+    });
+    Some(Host {
+        role: role?,
+        address: address?,
+        mac: mac?,
+        ssh_authorized_keys: ssh_authorized_keys?,
+        vars: vars?,
+    })
+}
+
+/// An address without a prefix.
+fn address<T: std::str::FromStr>(node: &Node, problems: &Problems) -> Option<T> {
+    checked(|text| text.parse().map_err(|_| no_address(text)))(node, problems)
+}
+
+fn no_address(text: &str) -> Complaint {
+    let what = format!("{} is no IPv4 address", quoted(text));
+    Complaint::new(what, "write four numbers from 0 to 255, as 192.168.31.24")
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything a build decides before it fetches a byte.
+//!
+//! [`plan`] is also the check: it reads every file people wrote, renders every template with its
+//! real values, and either gives plans or all complaints at once.
+
+mod print;
+mod templates;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+pub use self::print::Text;
+use crate::{
+    cluster::{self, Cluster},
+    diagnostic::{Diagnostic, Invalid, Problems, quoted, suggest},
+    digest::Digest,
+    profile::{Profile, Profiles},
+    workspace::{Overlay, Workspace},
+};
+
+/// One role's build, decided: enough to say what, and with the lock exactly what.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Plan {
+    pub cluster: Cluster,
+    pub profile: Profile,
+    /// Time of everything that carries a time, seconds since 1970.
+    pub epoch: u32,
+    /// Digest of the cluster file, the profile with all it extends, the overlays and kiln-init.
+    pub digest: Digest,
+}
+
+/// What plans depend on besides the workspace.
+#[derive(Debug, Clone, Copy)]
+pub struct Given {
+    pub epoch: u32,
+    /// Digest of the kiln-init program.
+    pub init: Digest,
+}
+
+/// Plans the roles, or all that the cluster's hosts have if none is named. The result is sorted
+/// by role.
+///
+/// # Errors
+/// Everything that is wrong with any file of the workspace, as far as it touches these roles.
+pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec<Plan>, Invalid> {
+    let problems = Problems::new();
+    let cluster = cluster::load(workspace, &problems);
+    let profiles = Profiles::parse(workspace, &problems);
+    let mut wanted: BTreeSet<&str> = roles.iter().map(String::as_str).collect();
+    for role in wanted.iter().filter(|role| !profiles.names().any(|name| name == **role)) {
+        problems.add(
+            Diagnostic::new(format!("there is no role {}", quoted(role)))
+                .help(suggest(role, profiles.names())),
+        );
+    }
+    if let (true, Some(cluster)) = (wanted.is_empty(), &cluster) {
+        wanted = cluster.roles();
+    }
+    let mut plans = Vec::new();
+    // A role without a profile has its complaint already.
+    for role in profiles.names().filter(|name| wanted.contains(name)) {
+        let Some(profile) = profiles.load(role, &problems) else { continue };
+        let Some(cluster) = &cluster else { continue };
+        templates::check(cluster, &profile, workspace, &problems);
+        check_label(cluster, role, &problems);
+        plans.push(Plan {
+            digest: digest(cluster, &profile, &workspace.overlays_of(&profile), given.init),
+            cluster: cluster.clone(),
+            profile,
+            epoch: given.epoch,
+        });
+    }
+    problems.finish(Some(plans))
+}
+
+/// Digest of everything that decides the image besides the packages.
+fn digest(cluster: &Cluster, profile: &Profile, overlays: &[&Overlay], init: Digest) -> Digest {
+    // Struct fields have a fixed order and every map is sorted, so this JSON is canonical.
+    let input = (cluster, profile, overlays, init);
+    let json = serde_json::to_vec(&input).expect("every key is text and every number is finite");
+    Digest::of(&json)
+}
+
+/// Partition labels carry cluster, role and version; GPT has room for 36 UTF-16 units.
+fn check_label(cluster: &Cluster, role: &str, problems: &Problems) {
+    const LONGEST: usize = 36;
+    let label = format!("{}-{role}_{}_verity", cluster.name, cluster.version);
+    if label.len() > LONGEST {
+        problems.add(
+            Diagnostic::new(format!(
+                "partition label '{label}' has {} characters, more than {LONGEST}",
+                label.len()
+            ))
+            .help("shorten the name or the version of the cluster, or the name of the role"),
+        );
+    }
+}
