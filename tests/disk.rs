@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Disks, boot programs and media, judged by the tools that others use.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use kiln::{
     boot::{esp, initrd, uki},
@@ -19,7 +24,7 @@ use kiln::{
 
 use crate::support::{
     disk_images::{kernel, stub},
-    disk_tools::{tool, tool_bytes},
+    disk_tools::{Argument, tool, tool_bytes},
 };
 
 const EPOCH: u32 = 1_709_210_097;
@@ -284,4 +289,64 @@ fn fat_tools_read_the_seed() {
         assert_eq!(mcopy(&image, &name), data);
     }
     assert_eq!(label(&image), "CIDATA\n");
+}
+
+/// `kiln seed` with arguments, in a workspace of the quickstart cluster.
+fn kiln_seed(folder: &Path, arguments: &[&str]) -> Output {
+    fs::create_dir_all(folder.join("profiles")).unwrap();
+    fs::write(folder.join("cluster.yaml"), include_str!("../cluster.yaml")).unwrap();
+    for role in ["master", "node", "lb"] {
+        fs::write(folder.join(format!("profiles/{role}.yaml")), "schema: 1\n").unwrap();
+    }
+    Command::new(env!("CARGO_BIN_EXE_kiln"))
+        .args(["--cache", "cache", "seed"])
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn kiln_seed_writes_every_kind_of_medium() {
+    let folder = tempfile::tempdir().unwrap();
+    for (format, suffix) in [("iso", ".iso"), ("vfat", ".img"), ("dir", "")] {
+        let output = kiln_seed(folder.path(), &["--format", format, "k8s-lb-primary"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let path = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(path, format!("out/seed/k8s-lb-primary{suffix}\n"));
+    }
+    let out = folder.path().join("out/seed");
+    let plain = fs::read(out.join("k8s-lb-primary/meta-data")).unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&plain).unwrap();
+    assert_eq!(value["instance-id"], "quickstart-k8s-lb-primary");
+    assert_eq!(value["local-hostname"], "k8s-lb-primary");
+    let image = out.join("k8s-lb-primary.iso");
+    let arguments: [Argument<'_>; 5] = [&"-R", &"-i", &image, &"-x", &"/meta-data"];
+    assert_eq!(tool_bytes("isoinfo", &arguments, b""), plain);
+    assert_eq!(mcopy(&out.join("k8s-lb-primary.img"), "meta-data"), plain);
+}
+
+#[test]
+fn kiln_seed_all_writes_every_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = kiln_seed(folder.path(), &["--all", "--out", "media"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let paths = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(paths.lines().count(), 6, "{paths}");
+    for path in paths.lines() {
+        assert_eq!(label(&folder.path().join(path)), "CIDATA\n");
+    }
+}
+
+#[test]
+fn kiln_seed_of_an_unknown_host_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = kiln_seed(folder.path(), &["k8s-lb-primary", "k8s-lb-primry"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "error: cluster.yaml has no host 'k8s-lb-primry'\n\
+         help:  did you mean 'k8s-lb-primary'?\n"
+    );
+    assert!(!folder.path().join("out").exists());
 }
