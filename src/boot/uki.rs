@@ -149,21 +149,14 @@ fn merge_sbat(stub: &[u8], kernel: Option<&[u8]>) -> Result<Vec<u8>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formats::pe::tests::stub;
+    use crate::formats::pe::tests::images::{self, stub};
 
-    /// A PE image with a bzImage header.
     fn kernel() -> Vec<u8> {
-        let mut bytes = stub(20);
-        pe::replace(&mut bytes, ".sbat", b"sbat,1,x\nlinux,1\n").unwrap();
-        bytes[BOOT_FLAG..HEADER_MAGIC + 4].copy_from_slice(b"\x55\xaa\0\0HdrS");
-        bytes[XLOADFLAGS] = XLF_KERNEL_64 | XLF_EFI_64;
-        bytes
+        images::kernel(b"sbat,1,x\nlinux,1\n")
     }
 
     fn boot_stub() -> Vec<u8> {
-        let mut bytes = stub(8);
-        pe::replace(&mut bytes, ".sbat", b"sbat,1,x\nsystemd-stub,1\n\0\0").unwrap();
-        bytes
+        stub(8, b"sbat,1,x\nsystemd-stub,1\n\0\0")
     }
 
     fn parts(linux: &[u8]) -> UkiParts<'_> {
@@ -233,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_stub_without_sbat_header_is_refused() {
-        let error = build(&stub(8), &parts(&kernel())).unwrap_err();
+        let error = build(&stub(8, b""), &parts(&kernel())).unwrap_err();
         assert_eq!(error, Error::BadSbat { what: "boot stub" });
     }
 }

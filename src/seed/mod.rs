@@ -37,7 +37,7 @@ const USER_DATA: &str = "#cloud-config\n{}\n";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cluster.yaml has no host '{name}'")]
-    UnknownHost { name: String, known: Vec<String> },
+    UnknownHost { name: String },
     #[error("the seed's {file}: {source}")]
     Encode { file: &'static str, source: serde_json::Error },
     #[error(transparent)]
@@ -98,10 +98,8 @@ struct Nameservers<'a> {
 /// # Errors
 /// The cluster has no such host.
 pub fn files(cluster: &Cluster, name: &str) -> Result<Files, Error> {
-    let host = cluster.hosts.get(name).ok_or_else(|| Error::UnknownHost {
-        name: name.to_owned(),
-        known: cluster.hosts.keys().cloned().collect(),
-    })?;
+    let host =
+        cluster.hosts.get(name).ok_or_else(|| Error::UnknownHost { name: name.to_owned() })?;
     let meta_data = MetaData {
         // Cluster and name are the identity. Addresses, keys and vars may change without the
         // machine becoming another one, so they are no part of it.

@@ -3,45 +3,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A stub of two sections with room for `n_free` more rows.
-pub(crate) fn stub(n_free: usize) -> Vec<u8> {
-    const PE: usize = 0x40;
-    const OPTIONAL_LEN: usize = 0xf0;
-    let table = PE + COFF_LEN + OPTIONAL_LEN;
-    let headers = table + (2 + n_free) * SECTION_HEADER_LEN;
-    let first_data = headers.next_multiple_of(0x200);
-    let mut bytes = vec![0; first_data + 0x400];
-    put(&mut bytes, 0, b"MZ");
-    put(&mut bytes, DOS_PE_OFFSET, &(PE as u32).to_le_bytes());
-    put(&mut bytes, PE, PE_SIGNATURE);
-    put(&mut bytes, PE + COFF_MACHINE, &MACHINE_X86_64.to_le_bytes());
-    put(&mut bytes, PE + COFF_N_SECTIONS, &2_u16.to_le_bytes());
-    put(&mut bytes, PE + COFF_OPTIONAL_LEN, &(OPTIONAL_LEN as u16).to_le_bytes());
-    let optional = PE + COFF_LEN;
-    put(&mut bytes, optional, &PE32_PLUS.to_le_bytes());
-    for (offset, value) in [
-        (SECTION_ALIGNMENT, 0x1000),
-        (FILE_ALIGNMENT, 0x200),
-        (SIZE_OF_IMAGE, 0x3000),
-        (SIZE_OF_HEADERS, headers as u32),
-        (CHECK_SUM, 0x1234),
-        (SUBSYSTEM, u32::from(SUBSYSTEM_EFI_APPLICATION) | (u32::from(NX_COMPAT) << 16)),
-        (N_DIRECTORIES, 16),
-    ] {
-        put(&mut bytes, optional + offset, &value.to_le_bytes());
-    }
-    for (index, name) in [".text", ".sbat"].into_iter().enumerate() {
-        let section = Section {
-            name: name.to_owned(),
-            virtual_size: 0x10,
-            virtual_address: 0x1000 * (index as u32 + 1),
-            raw_size: 0x200,
-            raw_offset: first_data as u32 + 0x200 * index as u32,
-            characteristics: 0x4000_0040,
-        };
-        put(&mut bytes, table + index * SECTION_HEADER_LEN, &section.encode());
-    }
-    bytes
+#[path = "../../../tests/support/disk_images.rs"]
+pub(crate) mod images;
+
+fn stub(n_free: usize) -> Vec<u8> {
+    images::stub(n_free, &[0; 16])
 }
 
 fn data<'a>(name: &'a str, data: &'a [u8]) -> NewSection<'a> {
@@ -57,7 +23,7 @@ fn appended_sections_have_these_rows() {
     assert_eq!(
         Image::decode(&bytes).unwrap().to_string(),
         "PE32+ x86-64 subsystem 10 headers 0x1e8 image 0x6000 alignment 0x1000/0x200 nx-compat\n\
-         .text    address 0x00001000 size 0x00000010 file 0x00000200+0x00000200 flags 0x40000040\n\
+         .text    address 0x00001000 size 0x00000001 file 0x00000200+0x00000200 flags 0x40000040\n\
          .sbat    address 0x00002000 size 0x00000010 file 0x00000400+0x00000200 flags 0x40000040\n\
          .osrel   address 0x00003000 size 0x00000004 file 0x00000600+0x00000200 flags 0x40000040\n\
          .linux   address 0x00004000 size 0x00001201 file 0x00000800+0x00001400 flags 0x40000020\n"
