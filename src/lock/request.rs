@@ -126,12 +126,7 @@ pub(super) fn compare(locked: &LockedRole, now: &LockedRole) -> Result<(), Stale
     Err(Stale::Request { changes, locked: locked.request.short(), now: now.request.short() })
 }
 
-fn note(
-    changes: &mut Vec<String>,
-    noun: &str,
-    locked: &BTreeSet<String>,
-    now: &BTreeSet<String>,
-) {
+fn note(changes: &mut Vec<String>, noun: &str, locked: &BTreeSet<String>, now: &BTreeSet<String>) {
     let mut add = |name: &str, what: &str| changes.push(format!("{noun} '{name}' was {what}"));
     now.difference(locked).for_each(|name| add(name, "added"));
     locked.difference(now).for_each(|name| add(name, "removed"));

@@ -57,7 +57,11 @@ fn pins(lock: &Lock) -> Vec<String> {
 fn roles_share_packages_and_the_newest_version_wins() {
     assert_eq!(
         pins(&lock()),
-        ["bash 5.2 debian: lb node", "haproxy 3.0.1 debian-security: lb", "libc6 2.41 debian: lb node"]
+        [
+            "bash 5.2 debian: lb node",
+            "haproxy 3.0.1 debian-security: lb",
+            "libc6 2.41 debian: lb node"
+        ]
     );
 }
 
@@ -92,7 +96,8 @@ fn a_problem_of_several_roles_is_told_once() {
 #[test]
 fn pinned_packages_stay_and_others_move() {
     let old = suite("debian", "trixie", &[("a", "1", "Depends: b\n"), ("b", "1", "")]);
-    let new = suite("debian", "trixie", &[("a", "2", "Depends: b, c\n"), ("b", "2", ""), ("c", "1", "")]);
+    let new =
+        suite("debian", "trixie", &[("a", "2", "Depends: b, c\n"), ("b", "2", ""), ("c", "1", "")]);
     let merged = choose::Suite {
         packages: [old.packages.clone(), new.packages.clone()].concat(),
         ..new.clone()

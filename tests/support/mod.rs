@@ -2,3 +2,4 @@
 //! What several subjects share: a fresh folder, the kiln program, foreign tools.
 
 pub(crate) mod archive;
+pub(crate) mod workspace;
