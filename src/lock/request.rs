@@ -25,8 +25,10 @@ pub struct LockedRole {
     /// Asked for by name.
     pub install: BTreeSet<String>,
     /// Left out although something depends on them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub omit: BTreeSet<String>,
     /// Preferred providers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prefer: BTreeMap<String, String>,
 }
 

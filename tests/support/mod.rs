@@ -3,3 +3,4 @@
 
 pub(crate) mod archive;
 pub(crate) mod workspace;
+pub mod debian_apt;

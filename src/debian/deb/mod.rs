@@ -131,3 +131,6 @@ impl Source for Memory {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,8 +60,7 @@ pub fn entries(source: Arc<dyn Source>, len: u64) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
     // Whether the entry of a path may get another name.
     let mut seen: BTreeMap<TreePath, bool> = BTreeMap::new();
-    while let Some(entry) = reader.entry()? {
-        let (offset, entry) = entry;
+    while let Some((offset, entry)) = reader.entry()? {
         let error =
             |reason: String| Error::Tar { offset, path: Some(entry.path.to_string()), reason };
         if let Kind::HardLink(target) = &entry.kind
@@ -79,6 +78,10 @@ pub fn entries(source: Arc<dyn Source>, len: u64) -> Result<Vec<Entry>, Error> {
         entries.push(entry);
     }
     Ok(entries)
+}
+
+fn malformed(offset: u64, reason: &str) -> Error {
+    Error::Tar { offset, path: None, reason: reason.to_owned() }
 }
 
 struct Reader {
@@ -101,33 +104,28 @@ impl Reader {
         let mut extended = Extended::default();
         loop {
             let offset = self.position;
-            let error = |reason: &str| Error::Tar { offset, path: None, reason: reason.to_owned() };
             let block = self.block()?;
             if block.iter().all(|byte| *byte == 0) {
                 return Ok(None);
             }
             let header = Header::from_byte_slice(&block);
             if header.cksum().ok() != Some(checksum(&block)) {
-                return Err(error("its checksum does not fit"));
+                return Err(malformed(offset, "its checksum does not fit"));
             }
             match header.entry_type().as_byte() {
                 b'L' => extended.path = Some(until_nul(self.data(header, LONG_NAME_MAX)?)),
                 b'K' => extended.link = Some(until_nul(self.data(header, LONG_NAME_MAX)?)),
                 b'x' => {
-                    let data = self.data(header, PAX_MAX)?;
-                    extended.pax =
-                        pax_records(&data).ok_or_else(|| error("its pax records are malformed"))?;
+                    extended.pax = pax_records(&self.data(header, PAX_MAX)?)
+                        .ok_or_else(|| malformed(offset, "its pax records are malformed"))?;
                 }
                 _ => {
                     let fields = Fields { header, extended: &extended };
-                    return self
-                        .finish(offset, &fields)
-                        .map(|entry| Some((offset, entry)))
-                        .map_err(|reason| Error::Tar {
-                            offset,
-                            path: Some(String::from_utf8_lossy(&fields.path()).into_owned()),
-                            reason,
-                        });
+                    let entry = self.finish(&fields).map_err(|reason| {
+                        let path = Some(String::from_utf8_lossy(&fields.path()).into_owned());
+                        Error::Tar { offset, path, reason }
+                    })?;
+                    return Ok(Some((offset, entry)));
                 }
             }
         }
@@ -135,14 +133,9 @@ impl Reader {
 
     fn block(&mut self) -> Result<[u8; BLOCK as usize], Error> {
         let mut block = [0; BLOCK as usize];
-        let end = self.position.checked_add(BLOCK).filter(|end| *end <= self.len);
-        let end = end.ok_or_else(|| Error::Tar {
-            offset: self.position,
-            path: None,
-            reason: "the archive ends without end mark".to_owned(),
-        })?;
-        self.source.read_exact_at(&mut block, self.position)?;
-        self.position = end;
+        let start = self.position;
+        self.skip(BLOCK).ok_or_else(|| malformed(start, "the archive ends without end mark"))?;
+        self.source.read_exact_at(&mut block, start)?;
         Ok(block)
     }
 
@@ -157,17 +150,17 @@ impl Reader {
     /// The data of an extended header, at most `limit` bytes.
     fn data(&mut self, header: &Header, limit: u64) -> Result<Vec<u8>, Error> {
         let offset = self.position.saturating_sub(BLOCK);
-        let error = |reason: &str| Error::Tar { offset, path: None, reason: reason.to_owned() };
         let size = header.entry_size().ok().filter(|size| *size <= limit);
-        let size = size.ok_or_else(|| error("an extended header is too long"))?;
-        let start = self.skip(size).ok_or_else(|| error("an extended header is cut off"))?;
+        let size = size.ok_or_else(|| malformed(offset, "an extended header is too long"))?;
+        let start =
+            self.skip(size).ok_or_else(|| malformed(offset, "an extended header is cut off"))?;
         let mut data = vec![0; usize::try_from(size).expect("below a small limit")];
         self.source.read_exact_at(&mut data, start)?;
         Ok(data)
     }
 
     /// The entry that a header and the extended headers above it describe.
-    fn finish(&mut self, _offset: u64, fields: &Fields<'_>) -> Result<Entry, String> {
+    fn finish(&mut self, fields: &Fields<'_>) -> Result<Entry, String> {
         fields.check_keys()?;
         let path = tree_path(&fields.path())?;
         let size = fields.number("size", "size", Header::entry_size)?;
