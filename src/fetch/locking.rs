@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result};
 
 use super::{Fetched, Fetcher, parallel};
 use crate::{
-    debian::{deb, index::{self, Package}},
+    debian::{
+        deb,
+        index::{self, Package},
+    },
     error::refuse,
     lock::{
         Lock, LockedArchive, LockedPackage, LockedRole,
@@ -123,10 +126,8 @@ impl Fetcher {
 fn describe(package: &Fetched) -> Result<Package> {
     let control = deb::control(package.open()?)?;
     let LockedPackage { path, size, sha256, architecture, .. } = package.locked();
-    let stanza = format!(
-        "{}\nFilename: {path}\nSize: {size}\nSHA256: {sha256}\n",
-        control.trim_end()
-    );
+    let stanza =
+        format!("{}\nFilename: {path}\nSize: {size}\nSHA256: {sha256}\n", control.trim_end());
     let architecture = if architecture == "all" { "amd64" } else { architecture };
     let found = index::parse(stanza.as_bytes(), architecture)?;
     found.into_iter().next().context("its control file is empty")
@@ -151,7 +152,9 @@ fn choose_around(
     gone: &BTreeSet<&LockedPackage>,
     superseded: &BTreeSet<String>,
 ) -> Result<Lock> {
-    let folder = |package: &LockedPackage| package.path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    let folder = |package: &LockedPackage| {
+        package.path.rsplit_once('/').map(|(folder, _)| folder.to_owned())
+    };
     let moved: BTreeSet<_> = gone.iter().map(|package| folder(package)).collect();
     let steps: [&dyn Fn(&LockedPackage) -> bool; 3] = [
         &|_| true,
@@ -174,9 +177,9 @@ fn choose_around(
         }
     }
     let error = first_error.expect("each step without a lock has an error");
-    Err(error).context("choosing packages").map_err(|error| {
-        error.context("re-pinning what has left the archive")
-    })
+    Err(error)
+        .context("choosing packages")
+        .map_err(|error| error.context("re-pinning what has left the archive"))
 }
 
 /// A mirror that is behind, or an attacker, could offer an old state with known holes.

@@ -62,7 +62,10 @@ impl Fetched {
         let found = store::hash_file(file)?;
         if found != package.sha256 {
             let (wanted, found) = (package.sha256.short(), found.short());
-            anyhow::bail!("sha256 of '{}' differs: expected {wanted}, found {found}", file.display());
+            anyhow::bail!(
+                "sha256 of '{}' differs: expected {wanted}, found {found}",
+                file.display()
+            );
         }
         Ok(Self { package: package.clone(), file: file.to_owned() })
     }
@@ -121,7 +124,15 @@ impl Fetcher {
             None => Keyring::debian(),
         };
         let jobs = args.jobs.clamp(1, MAX_JOBS);
-        Ok(Self { client: Client::new(), archives, store, keyring, jobs, offline: args.offline, progress })
+        Ok(Self {
+            client: Client::new(),
+            archives,
+            store,
+            keyring,
+            jobs,
+            offline: args.offline,
+            progress,
+        })
     }
 
     /// The same with another pause between tries of one address.
@@ -142,11 +153,13 @@ impl Fetcher {
             lock.packages.iter().filter(|package| !package.roles.is_disjoint(roles)).collect();
         let total = Bytes(wanted.iter().map(|package| package.size).sum());
         let count = format!("{} packages", wanted.len());
-        let task = self.progress.bytes(format!("fetching {count}"), format!("fetched {count}"), total);
+        let task =
+            self.progress.bytes(format!("fetching {count}"), format!("fetched {count}"), total);
         let fetched = parallel(self.jobs, &wanted, |package, stop| {
             let for_roles = package.roles.iter().filter(|role| roles.contains(*role));
-            self.package(lock, package, &task, stop)
-                .with_context(|| format!("fetching '{}' for {}", package.file_name(), name_roles(for_roles)))
+            self.package(lock, package, &task, stop).with_context(|| {
+                format!("fetching '{}' for {}", package.file_name(), name_roles(for_roles))
+            })
         })?;
         task.finish();
         Ok(fetched)

@@ -5,7 +5,10 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context as _, Result};
 
-use super::{Fetcher, Wanted, http::{Expected, Outcome}};
+use super::{
+    Fetcher, Wanted,
+    http::{Expected, Outcome},
+};
 use crate::{
     debian::{
         index,
@@ -39,7 +42,8 @@ impl Fetcher {
             let index = format!("{component}/binary-{architecture}/Packages");
             let text = self.index(&release, &base, &index).with_context(task)?;
             let found = index::parse(&text, architecture);
-            packages.extend(found.with_context(|| format!("reading '{index}'")).with_context(task)?);
+            packages
+                .extend(found.with_context(|| format!("reading '{index}'")).with_context(task)?);
         }
         let locked = LockedArchive {
             archive: archive.to_owned(),
@@ -61,8 +65,11 @@ impl Fetcher {
             match self.client.get(&format!("{base}/InRelease"), MAX_RELEASE)? {
                 Outcome::Found(bytes) => bytes,
                 Outcome::Missing(who) => {
-                    let option =
-                        if archive == super::archives::DEBIAN { "--mirror" } else { "--security-mirror" };
+                    let option = if archive == super::archives::DEBIAN {
+                        "--mirror"
+                    } else {
+                        "--security-mirror"
+                    };
                     return Err(refuse(
                         who,
                         format!("name an archive that has '{suite}' with {option} URL"),

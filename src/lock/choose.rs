@@ -107,9 +107,8 @@ fn key(package: &LockedPackage) -> Key {
 }
 
 fn offer(suite: &Suite, pins: &Pins) -> (String, Vec<Package>) {
-    let may_stay = |package: &&Package| {
-        pins.get(&package.name).is_none_or(|pinned| *pinned == package.sha256)
-    };
+    let may_stay =
+        |package: &&Package| pins.get(&package.name).is_none_or(|pinned| *pinned == package.sha256);
     let packages = suite.packages.iter().filter(may_stay).cloned().collect();
     (format!("{} {}", suite.locked.archive, suite.locked.suite), packages)
 }

@@ -25,8 +25,10 @@ pub struct LockedRole {
     /// Asked for by name.
     pub install: BTreeSet<String>,
     /// Left out although something depends on them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub omit: BTreeSet<String>,
     /// Preferred providers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prefer: BTreeMap<String, String>,
 }
 
@@ -126,12 +128,7 @@ pub(super) fn compare(locked: &LockedRole, now: &LockedRole) -> Result<(), Stale
     Err(Stale::Request { changes, locked: locked.request.short(), now: now.request.short() })
 }
 
-fn note(
-    changes: &mut Vec<String>,
-    noun: &str,
-    locked: &BTreeSet<String>,
-    now: &BTreeSet<String>,
-) {
+fn note(changes: &mut Vec<String>, noun: &str, locked: &BTreeSet<String>, now: &BTreeSet<String>) {
     let mut add = |name: &str, what: &str| changes.push(format!("{noun} '{name}' was {what}"));
     now.difference(locked).for_each(|name| add(name, "added"));
     locked.difference(now).for_each(|name| add(name, "removed"));

@@ -70,7 +70,10 @@ struct Own {
 enum State {
     #[default]
     Unused,
-    Open { data: Arc<File>, index: File },
+    Open {
+        data: Arc<File>,
+        index: File,
+    },
     /// The cache cannot be written; the build goes on without it.
     Failed(String),
 }
@@ -190,7 +193,13 @@ impl Pack {
 
 impl Own {
     /// Whether the block was written.
-    fn append(&mut self, folder: &Path, key: &Digest, place: Place, block: &[u8]) -> io::Result<bool> {
+    fn append(
+        &mut self,
+        folder: &Path,
+        key: &Digest,
+        place: Place,
+        block: &[u8],
+    ) -> io::Result<bool> {
         if matches!(self.state, State::Unused) {
             self.state = create(folder)?;
         }
@@ -204,10 +213,7 @@ impl Own {
 
 /// A pack with a name that no other process has.
 fn create(folder: &Path) -> io::Result<State> {
-    let data = tempfile::Builder::new()
-        .prefix("pack-")
-        .suffix(".data")
-        .tempfile_in(folder)?;
+    let data = tempfile::Builder::new().prefix("pack-").suffix(".data").tempfile_in(folder)?;
     let path = data.path().with_extension("index");
     let index = File::create_new(path)?;
     let (data, _) = data.keep().map_err(|error| error.error)?;

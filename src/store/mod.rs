@@ -140,7 +140,8 @@ impl Store {
         spool.appear()?;
         let note = self.named("unpacked", digest, ".sha256");
         let mut text = ScratchFile::beside(&note)?;
-        writeln!(text, "{}", hasher.finish()).with_context(|| format!("writing '{}'", note.display()))?;
+        writeln!(text, "{}", hasher.finish())
+            .with_context(|| format!("writing '{}'", note.display()))?;
         text.appear()?;
         Ok(Unpacked { source, len })
     }

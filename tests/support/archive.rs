@@ -236,6 +236,8 @@ pub(crate) struct Deb {
     pub(crate) version: String,
     /// More fields of the control file, each with its line end.
     pub(crate) fields: String,
+    /// Name of the folder in the pool.
+    pub(crate) source: String,
     pub(crate) bytes: Vec<u8>,
 }
 
@@ -250,14 +252,24 @@ impl Deb {
             // Stored as it is, so that the file is large enough to be cut.
             ("data.tar", &tar(&[(&format!("./usr/share/{name}"), &content)])),
         ]);
-        let (name, version) = (name.to_owned(), version.to_owned());
-        Self { name, version, fields: fields.to_owned(), bytes }
+        Self {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            fields: fields.to_owned(),
+            source: name.to_owned(),
+            bytes,
+        }
+    }
+
+    /// The same in the folder of another source package.
+    pub(crate) fn of_source(self, source: &str) -> Self {
+        Self { source: source.to_owned(), ..self }
     }
 
     /// Path below the archive's base address.
     pub(crate) fn path(&self) -> String {
         let version = self.version.split_once(':').map_or(&*self.version, |(_, version)| version);
-        format!("pool/main/{0}/{0}_{version}_amd64.deb", self.name)
+        format!("pool/main/{}/{}_{version}_amd64.deb", self.source, self.name)
     }
 
     pub(crate) fn digest(&self) -> Digest {
@@ -265,7 +277,7 @@ impl Deb {
     }
 
     fn stanza(&self) -> String {
-        let Self { name, version, fields, bytes } = self;
+        let Self { name, version, fields, bytes, .. } = self;
         let (path, size, digest) = (self.path(), bytes.len(), self.digest());
         format!(
             "Package: {name}\nVersion: {version}\nArchitecture: amd64\n{fields}\
@@ -324,8 +336,8 @@ impl<'a> Suite<'a> {
         Self { archive, name, debs, age: 3600, valid: 7 * DAY }
     }
 
-    /// Puts packages, index and Release on the server.
-    pub(crate) fn publish(&self, server: &Server, key: &Key) {
+    /// Puts packages, index and Release on the server. Gives the dates of the Release file.
+    pub(crate) fn publish(&self, server: &Server, key: &Key) -> (Date, Date) {
         let Self { archive, name, debs, .. } = self;
         for deb in *debs {
             server.put(&format!("{archive}/{}", deb.path()), deb.bytes.clone());
@@ -337,13 +349,20 @@ impl<'a> Suite<'a> {
         let by_hash = format!("{dists}/{folder}/by-hash/SHA256/{}", Digest::of(&packed));
         server.put(&by_hash, packed.clone());
         server.put(&format!("{dists}/{folder}/Packages.xz"), packed.clone());
-        let release = self.release(folder, index.as_bytes(), &packed);
+        let date = now() - self.age;
+        let dates = (Date(date), Date(date + self.valid));
+        let release = self.release(dates, folder, index.as_bytes(), &packed);
         server.put(&format!("{dists}/InRelease"), key.sign(&release));
+        dates
     }
 
-    fn release(&self, folder: &str, index: &[u8], packed: &[u8]) -> String {
-        let date = now() - self.age;
-        let (date, until) = (Date(date), Date(date + self.valid));
+    fn release(
+        &self,
+        (date, until): (Date, Date),
+        folder: &str,
+        index: &[u8],
+        packed: &[u8],
+    ) -> String {
         let mut text = format!(
             "Origin: Fake\nSuite: {0}\nCodename: {0}\nDate: {date}\nValid-Until: {until}\n\
              Acquire-By-Hash: yes\nArchitectures: all amd64\nComponents: main\nSHA256:\n",
