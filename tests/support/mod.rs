@@ -1,2 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What several subjects share: a fresh folder, the kiln program, foreign tools.
+
+pub(crate) mod tree;
