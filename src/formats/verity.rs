@@ -146,3 +146,66 @@ fn superblock(blocks: u64, params: &Params) -> Vec<u8> {
     bytes.resize(BLOCK_LEN, 0);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params() -> Params {
+        Params { salt: [7; 32], uuid: uuid::Uuid::from_bytes([1; 16]) }
+    }
+
+    fn written(len: usize) -> (Verity, Vec<u8>) {
+        let data: Vec<u8> = (0..len).map(|n| (n / BLOCK_LEN % 251) as u8).collect();
+        let mut out = Vec::new();
+        let verity = write(&Content::bytes(data), &params(), &mut out).expect("hashes");
+        assert_eq!(verity.bytes, out.len() as u64);
+        (verity, out)
+    }
+
+    #[test]
+    fn one_block_is_its_own_tree() {
+        let (verity, out) = written(BLOCK_LEN);
+        assert_eq!(out.len(), BLOCK_LEN);
+        assert_eq!(*verity.root_hash.as_bytes(), hash(&[7; 32], &[0; BLOCK_LEN]));
+    }
+
+    #[test]
+    fn levels_are_stored_root_first() {
+        let (verity, out) = written(300 * BLOCK_LEN);
+        // Superblock, one block of 3 hashes, 3 blocks of 300 hashes.
+        assert_eq!(out.len(), 5 * BLOCK_LEN);
+        let blocks: Vec<&[u8]> = out.chunks(BLOCK_LEN).collect();
+        assert_eq!(*verity.root_hash.as_bytes(), hash(&[7; 32], blocks[1]));
+        assert_eq!(blocks[1][..HASH], hash(&[7; 32], blocks[2]));
+        assert_eq!(blocks[1][2 * HASH..3 * HASH], hash(&[7; 32], blocks[4]));
+        assert!(blocks[1][3 * HASH..].iter().all(|byte| *byte == 0));
+        assert_eq!(blocks[2][HASH..2 * HASH], hash(&[7; 32], &[1; BLOCK_LEN]));
+    }
+
+    #[test]
+    fn sizes_are_known_before_hashing() {
+        for blocks in [1, 2, 127, 128, 129, 128 * 128, 128 * 128 + 1] {
+            let (verity, _) = written(blocks * BLOCK_LEN);
+            assert_eq!(size((blocks * BLOCK_LEN) as u64).expect("whole"), verity.bytes);
+        }
+    }
+
+    #[test]
+    fn data_that_is_not_whole_blocks_is_refused() {
+        for len in [0, 1, 4097] {
+            let data = Content::bytes(vec![0; len]);
+            let result = write(&data, &params(), &mut Vec::new());
+            assert!(matches!(result, Err(Error::Length(found)) if found == len as u64));
+        }
+    }
+
+    #[test]
+    fn threads_change_no_byte() {
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.expect("starts").install(|| written(3000 * BLOCK_LEN))
+        };
+        assert_eq!(on(1), on(5));
+    }
+}

@@ -15,7 +15,11 @@ use crate::tree::Content;
 /// # Errors
 /// The image cannot be read.
 pub fn dump(image: &Content) -> Result<String, ReadError> {
-    let mut image = Image::open(image)?;
+    describe(Image::open(image)?)
+}
+
+/// The text of the tables of an image.
+pub(super) fn describe(mut image: Image) -> Result<String, ReadError> {
     let mut text = String::new();
     head(&mut text, &image).expect("a string takes all text");
     let listings = inodes(&mut text, &image)?;

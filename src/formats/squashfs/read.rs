@@ -20,7 +20,11 @@ use crate::tree::{Content, Inode, Kind, Meta, Origin, Source, Tree, TreePath};
 /// # Errors
 /// The image is damaged, cut off, of a kind that Kiln does not write, or too large to be sane.
 pub fn read(image: &Content) -> Result<Tree, ReadError> {
-    let mut image = Image::open(image)?;
+    walk(Image::open(image)?)
+}
+
+/// The tree that the tables of an image describe.
+pub(super) fn walk(mut image: Image) -> Result<Tree, ReadError> {
     let data = Arc::new(Data {
         content: image.content.clone(),
         block_size: image.superblock.block_size,
