@@ -7,11 +7,14 @@
 pub mod first_boot;
 pub mod handoff;
 pub mod metadata;
+pub mod modules;
 pub mod network;
 pub mod nocloud;
 pub mod smbios;
 pub mod source;
 pub mod template;
+pub mod uevent;
+pub mod verity;
 pub mod yaml;
 
 pub mod base64;
