@@ -59,12 +59,6 @@ pub fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// The plans of these roles, or of all roles of the cluster.
-fn plans(context: &Context, roles: &[String]) -> Result<Vec<crate::plan::Plan>> {
-    let workspace = crate::sys::workspace::load(&context.workspace)?;
-    Ok(crate::plan::plan(&workspace, roles, plan::given()?)?)
-}
-
 /// Results, on stdout. A reader that has seen enough is no error.
 fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
