@@ -30,7 +30,7 @@ const MAX_ID: u64 = 65_533;
 /// Complains about what is wrong in one file, whatever it extends.
 pub(super) fn check_fragment(name: &str, node: &Node, workspace: &Workspace, problems: &Problems) {
     if let Some(fields) = Fields::top(node, problems, true) {
-        let _ = fields.optional("schema", choice(&[("1", ())]));
+        let _ = fields.optional("schema", fields::schema);
         let _ = fields.optional("extends", |node, problems| match &node.value {
             Value::List(_) => list(checked(names::part))(node, problems),
             _ => checked(names::part)(node, problems).map(|name| vec![name]),
@@ -63,6 +63,8 @@ pub(super) fn profile(
     problems: &Problems,
 ) -> Option<Profile> {
     let fields = Fields::top(node, problems, false)?;
+    // They are not in a merged tree, but they exist.
+    let _ = (fields.node("schema"), fields.node("extends"));
     let profile = sections(role, &fields, workspace);
     fields.finish();
     let profile = profile?;
