@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What people write: a good workspace is planned, a bad one is refused with the exact messages
 //! of `tests/golden/config/NAME.txt`. `KILN_BLESS=1` writes them anew, for a person to read.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -226,6 +227,7 @@ const BAD: &[(&str, &[Change])] = &[
         &[
             Write("overlays/lb/etc/a.j2", b"one\n{{ vars.prority }}\n"),
             Write("overlays/lb/etc/b.j2", b"{% for x in %}"),
+            Write("overlays/lb/etc/d.j2.tera", b"{% for h in hosts %}{{ h.name }}\n{% endfor %}{% raw %}{{ nobody }}{% endraw %}\n"),
             Write("overlays/lb/etc/c.j2", b"{{ hostname | shout }}"),
             Edit("cluster.yaml", "vars: { priority: 90 }", "vars: {}"),
         ],

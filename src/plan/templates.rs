@@ -87,7 +87,12 @@ impl Check<'_> {
                 );
                 continue;
             };
-            let text = if built == path { Some(text) } else { self.at_build(&name, &text) };
+            let (name, text) = if built == path {
+                (name, Some(text))
+            } else {
+                // Lines are counted in what the build made of it.
+                (format!("{name} (as rendered)"), self.at_build(&name, &text))
+            };
             if let (true, Some(text)) = (target != built, text) {
                 self.at_first_boot(&name, &text);
             }
