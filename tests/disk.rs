@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Disks, boot programs and media, judged by the tools that others use.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,
