@@ -2,13 +2,14 @@
 //! Devices and their events: modules for what is there and for what appears, and waiting.
 
 use std::{
-    fs,
-    os::fd::OwnedFd,
+    collections::BTreeMap,
+    fs::{self, File},
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use kiln_init::uevent::Uevent;
+use kiln_init::{gpt, nocloud::ReadAt, uevent::Uevent};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,
@@ -26,6 +27,7 @@ use crate::{
 
 /// The kernel's own events; udev's are in group 2.
 const KERNEL_EVENTS: u32 = 1;
+const BLOCK: &str = "/sys/class/block";
 /// After so long, a wait is announced.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -58,6 +60,7 @@ pub(super) struct Block {
     pub(super) name: String,
     /// `MAJOR:MINOR`.
     pub(super) number: String,
+    /// UUID of the partition, if it is one of a GPT.
     pub(super) partition: Option<String>,
 }
 
@@ -151,20 +154,52 @@ impl Devices {
 
 /// Every block device, by name.
 pub(super) fn block_devices() -> Vec<Block> {
-    let Ok(entries) = fs::read_dir("/sys/class/block") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(BLOCK) else { return Vec::new() };
+    let mut tables = BTreeMap::new();
     let mut blocks: Vec<Block> = entries
         .filter_map(|entry| {
-            let bytes = fs::read(entry.ok()?.path().join("uevent")).ok()?;
-            let keys = Uevent::from_file(&bytes);
+            // A link to the device's folder, in which a partition's lies below its disk's.
+            let folder = fs::canonicalize(entry.ok()?.path()).ok()?;
+            let keys = Uevent::from_file(&fs::read(folder.join("uevent")).ok()?);
+            let partition = keys.get("PARTN").and_then(|number| {
+                let disk = folder.parent()?.file_name()?.to_str()?.to_owned();
+                let table = tables.entry(disk).or_insert_with_key(|disk| table(disk));
+                table.get(&number.parse().ok()?).cloned()
+            });
             Some(Block {
                 name: keys.get("DEVNAME")?.to_owned(),
                 number: format!("{}:{}", keys.get("MAJOR")?, keys.get("MINOR")?),
-                partition: keys.get("PARTUUID").map(str::to_ascii_lowercase),
+                partition,
             })
         })
         .collect();
     blocks.sort_by(|a, b| a.name.cmp(&b.name));
     blocks
+}
+
+/// UUIDs of a disk's partitions; none if the disk cannot be read, which is no reason to stop as
+/// long as another one has what is wanted.
+fn table(disk: &str) -> BTreeMap<u32, String> {
+    let number = |path: &str| -> Option<u64> {
+        fs::read_to_string(format!("{BLOCK}/{disk}/{path}")).ok()?.trim().parse().ok()
+    };
+    let read = || {
+        let block_size = number("queue/logical_block_size")?;
+        // Always in units of 512 bytes.
+        let n_blocks = number("size")? * 512 / block_size.max(1);
+        let device = Device(File::open(format!("/dev/{disk}")).ok()?);
+        gpt::partitions(&device, block_size, n_blocks).ok()
+    };
+    read().unwrap_or_default()
+}
+
+/// An open block device.
+pub(super) struct Device(pub(super) File);
+
+impl ReadAt for Device {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
 }
 
 /// The contents of all files `modalias` below a folder.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! This machine, as the search for metadata sees it.
 
-use std::{collections::BTreeSet, fs::File, io, os::unix::fs::FileExt as _};
+use std::{collections::BTreeSet, fs::File, io};
 
 use kiln_init::{nocloud::ReadAt, source};
 
-use super::devices::block_devices;
+use super::devices::{Device, block_devices};
 use crate::files::read_limited;
 
 /// The raw structures; systemd's own credentials come from the same table.
@@ -21,14 +21,6 @@ impl Machine {
     /// Names of the devices that were looked at, for messages.
     pub(super) fn seen(&self) -> Vec<&str> {
         self.seen.iter().map(String::as_str).collect()
-    }
-}
-
-struct Device(File);
-
-impl ReadAt for Device {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
     }
 }
 
