@@ -340,6 +340,25 @@ fn kiln_seed_all_writes_every_host() {
 }
 
 #[test]
+fn kiln_init_reads_what_kiln_seed_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["iso", "vfat"] {
+        let output = kiln_seed(folder.path(), &["--format", format, "k8s-lb-primary"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let path = String::from_utf8(output.stdout).unwrap();
+        let medium = fs::read(folder.path().join(path.trim_end())).unwrap();
+        let seed = kiln_init::nocloud::read(&medium.as_slice(), format).unwrap().unwrap();
+        let metadata = seed.read().unwrap();
+        assert_eq!(metadata.instance_id, "quickstart-k8s-lb-primary");
+        assert_eq!(metadata.hostname.unwrap().full(), "k8s-lb-primary");
+        assert_eq!(metadata.delivered["vars"]["priority"], 100);
+        let address = metadata.network.unwrap().address().unwrap();
+        assert_eq!(address.to_string(), "192.168.31.178/24");
+        assert!(metadata.warnings.is_empty(), "{:?}", metadata.warnings);
+    }
+}
+
+#[test]
 fn kiln_seed_of_an_unknown_host_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let output = kiln_seed(folder.path(), &["k8s-lb-primary", "k8s-lb-primry"]);
