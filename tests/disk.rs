@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Disks, boot programs and media, judged by the tools that others use.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     collections::BTreeMap,
@@ -335,6 +336,25 @@ fn kiln_seed_all_writes_every_host() {
     assert_eq!(paths.lines().count(), 6, "{paths}");
     for path in paths.lines() {
         assert_eq!(label(&folder.path().join(path)), "CIDATA\n");
+    }
+}
+
+#[test]
+fn kiln_init_reads_what_kiln_seed_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    for format in ["iso", "vfat"] {
+        let output = kiln_seed(folder.path(), &["--format", format, "k8s-lb-primary"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let path = String::from_utf8(output.stdout).unwrap();
+        let medium = fs::read(folder.path().join(path.trim_end())).unwrap();
+        let seed = kiln_init::nocloud::read(&medium.as_slice(), format).unwrap().unwrap();
+        let metadata = seed.read().unwrap();
+        assert_eq!(metadata.instance_id, "quickstart-k8s-lb-primary");
+        assert_eq!(metadata.hostname.unwrap().full(), "k8s-lb-primary");
+        assert_eq!(metadata.delivered["vars"]["priority"], 100);
+        let address = metadata.network.unwrap().address().unwrap();
+        assert_eq!(address.to_string(), "192.168.31.178/24");
+        assert!(metadata.warnings.is_empty(), "{:?}", metadata.warnings);
     }
 }
 

@@ -131,10 +131,9 @@ impl Stamp {
         let seconds = mtime.max(FIRST);
         let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
         let (year, month, day) = civil(days);
-        let time = (second_of_day / 3600) << 11
-            | (second_of_day / 60 % 60) << 5
-            | (second_of_day % 60) / 2;
-        let date = (year - 1980) << 9 | month << 5 | day;
+        let (hour, minute) = (second_of_day / 3600, second_of_day / 60 % 60);
+        let time = (hour << 11) | (minute << 5) | (second_of_day % 60 / 2);
+        let date = ((year - 1980) << 9) | (month << 5) | day;
         // 7 + 4 + 5 bits and 5 + 6 + 5 bits; a u32 of seconds ends in 2106.
         Self { date: date as u16, time: time as u16 }
     }
@@ -209,7 +208,7 @@ impl Geometry {
         }
         bytes.read_exact_at(&mut entry[..2], self.fat_start + index * 3 / 2)?;
         let pair = u32::from_le_bytes(entry);
-        Ok(if cluster % 2 == 0 { pair & 0xfff } else { pair >> 4 })
+        Ok(if cluster.is_multiple_of(2) { pair & 0xfff } else { pair >> 4 })
     }
 
     fn load(&self, bytes: &Sparse, chain: &[u32]) -> Result<Vec<u8>, Error> {

@@ -5,6 +5,7 @@
 //! build test-rendered is rendered by the same engine on the node.
 
 pub mod first_boot;
+pub mod gpt;
 pub mod handoff;
 pub mod metadata;
 pub mod modules;
