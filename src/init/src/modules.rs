@@ -87,8 +87,8 @@ impl Modules {
     }
 }
 
-/// `kernel/drivers/block/virtio_blk.ko.xz` is `virtio_blk`.
-fn name_of(path: &str) -> String {
+/// The module in a file: `kernel/drivers/block/virtio_blk.ko.xz` is `virtio_blk`.
+pub fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     canonical(file.split_once(".ko").map_or(file, |(name, _)| name))
 }

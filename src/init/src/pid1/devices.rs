@@ -2,7 +2,7 @@
 //! Devices and their events: modules for what is there and for what appears, and waiting.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     os::{fd::OwnedFd, unix::fs::FileExt as _},
     path::{Path, PathBuf},
@@ -93,14 +93,18 @@ impl Devices {
     }
 
     /// Loads modules for every device there is, until no module brings another device.
-    pub(super) fn load_for_present(&self) -> Result<()> {
+    pub(super) fn load_for_present(&self) {
+        let mut seen = BTreeSet::new();
         loop {
-            let mut n_loaded = 0;
-            for modalias in modaliases(Path::new("/sys/devices")).during("walking /sys/devices")? {
-                n_loaded += self.loader.load(&modalias);
+            let before = seen.len();
+            for modalias in modaliases(Path::new("/sys/devices")) {
+                if !seen.contains(&modalias) {
+                    self.loader.load(&modalias);
+                    seen.insert(modalias);
+                }
             }
-            if n_loaded == 0 {
-                return Ok(());
+            if seen.len() == before {
+                return;
             }
         }
     }
@@ -143,7 +147,7 @@ impl Devices {
                     }
                 }
                 // Events were lost: look at everything again.
-                Err(Errno::NOBUFS) => self.load_for_present()?,
+                Err(Errno::NOBUFS) => self.load_for_present(),
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error).during("reading a device event"),
@@ -203,8 +207,8 @@ impl ReadAt for Device {
 }
 
 /// The contents of all files `modalias` below a folder.
-fn modaliases(folder: &Path) -> std::io::Result<Vec<String>> {
-    let mut found = Vec::new();
+fn modaliases(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
     let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         // A device may go while its folder is being read.
@@ -219,7 +223,5 @@ fn modaliases(folder: &Path) -> std::io::Result<Vec<String>> {
             }
         }
     }
-    found.sort();
-    found.dedup();
-    Ok(found)
+    found
 }

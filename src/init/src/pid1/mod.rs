@@ -52,7 +52,7 @@ fn boot(started: Instant) -> Result<Infallible> {
     modules::offer_to_kernel()?;
     let mut devices = Devices::open()?;
     devices.load_early(&handoff.early_modules);
-    devices.load_for_present()?;
+    devices.load_for_present();
 
     let root = root::open(&mut devices, &handoff)?;
     say(format_args!(

@@ -5,10 +5,13 @@
 //! `/proc/sys/kernel/modprobe` names. In the initramfs that is kiln-init itself, so nothing needs
 //! a list of what a mount or a dm table pulls in.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use kiln_contract::path::INITRD_MODULES;
-use kiln_init::modules::Modules;
+use kiln_init::modules::{Modules, name_of};
 use rustix::io::Errno;
 
 use crate::{
@@ -49,6 +52,10 @@ impl Loader {
     pub(super) fn load(&self, what: &str) -> usize {
         let mut n_loaded = 0;
         for path in self.known.files_for(what) {
+            // The kernel would unpack the whole file before it sees that it has it.
+            if Path::new("/sys/module").join(name_of(path)).join("initstate").exists() {
+                continue;
+            }
             match self.insert(path) {
                 Ok(new) => n_loaded += usize::from(new),
                 // No device for the driver, which is no fault of the boot.
