@@ -2,3 +2,4 @@
 //! What several subjects share: a fresh folder, the kiln program, foreign tools.
 
 pub mod debian_apt;
+pub(crate) mod root;
