@@ -10,5 +10,7 @@ mod config;
 mod debian;
 mod disk;
 mod images;
+mod modules;
+mod rootfs;
 mod squashfs;
 mod tidy;

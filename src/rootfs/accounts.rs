@@ -49,8 +49,10 @@ const HASHED: std::ops::Range<u32> = 200..800;
 const ESSENTIAL: &str = "u root 0 - /root /bin/bash\nu nobody 65534:65534 - /nonexistent /usr/sbin/nologin\n\
     g nogroup 65534\ng shadow 42\ng tty 5\n";
 
-/// A shell that refuses.
+/// A shell that refuses, which stands for every shell that the image does not have.
 const NO_SHELL: &str = "/usr/sbin/nologin";
+/// What root gets instead of a shell that the image does not have.
+const PLAIN_SHELL: &str = "/bin/sh";
 
 /// Why the accounts contradict one another.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +97,11 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<Option<Admin>, super::Error
     sysusers::parse(ESSENTIAL, &mut declared).expect("our own lines are valid");
     let profile = &draft.plan.profile;
     merge_profile(&mut declared, profile)?;
-    let accounts = number(declared)?;
+    let mut accounts = number(declared)?;
+    for user in accounts.users.values_mut().filter(|user| !draft.has(&user.shell)) {
+        let refuses = user.uid != 0 || !draft.has(PLAIN_SHELL);
+        user.shell = if refuses { NO_SHELL } else { PLAIN_SHELL }.to_owned();
+    }
     let admin = profile.users.iter().find(|(_, user)| user.admin).map(|(name, _)| {
         let user = &accounts.users[name];
         Admin { name: name.clone(), uid: user.uid, gid: user.gid }
@@ -149,7 +155,14 @@ fn merge_profile(declared: &mut Declared, profile: &crate::profile::Profile) -> 
                 second: user.uid,
             });
         }
+    }
+    for (name, user) in &profile.users {
         for group in &user.groups {
+            if !declared.groups.contains_key(group) && !declared.users.contains_key(group) {
+                let known = declared.groups.keys().chain(declared.users.keys());
+                let help = did_you_mean(group, known.map(|name| &**name));
+                return Err(Error::NoGroup { user: name.clone(), group: group.clone(), help });
+            }
             declared.members.entry(group.clone()).or_default().insert(name.clone());
         }
     }
@@ -171,6 +184,12 @@ fn fix(id: &mut Option<u32>, wanted: u32, noun: &'static str, name: &str) -> Res
 
 /// Gives every account its number.
 fn number(mut declared: Declared) -> Result<Accounts, Error> {
+    for (group, users) in &declared.members {
+        declared.groups.entry(group.clone()).or_default();
+        for user in users {
+            declared.users.entry(user.clone()).or_default();
+        }
+    }
     // A user's own group has the user's number.
     for (name, user) in &declared.users {
         if user.group == PrimaryGroup::Own {
@@ -178,16 +197,17 @@ fn number(mut declared: Declared) -> Result<Accounts, Error> {
             *gid = gid.or(user.uid);
         }
     }
-    let mut taken = BTreeMap::new();
-    for (name, gid) in declared.groups.iter().filter_map(|(name, gid)| Some((name, (*gid)?))) {
-        claim(&mut taken, gid, name, "group")?;
+
+    let mut uids = BTreeMap::new();
+    for (name, user) in &declared.users {
+        claim(&mut uids, user.uid, name, "user")?;
     }
-    let mut taken_uids = BTreeMap::new();
-    for (name, uid) in declared.users.iter().filter_map(|(name, user)| Some((name, user.uid?))) {
-        claim(&mut taken_uids, uid, name, "user")?;
+    let mut gids = BTreeMap::new();
+    for (name, gid) in &declared.groups {
+        claim(&mut gids, *gid, name, "group")?;
     }
     // A number that no fixed user and no fixed group has, so that both can share it.
-    let fixed: BTreeSet<u32> = taken.keys().chain(taken_uids.keys()).copied().collect();
+    let fixed: BTreeSet<u32> = gids.keys().chain(uids.keys()).copied().collect();
     let mut choose = Choice { taken: fixed, chosen: BTreeMap::new() };
     let names: BTreeSet<&String> = declared.groups.keys().chain(declared.users.keys()).collect();
     let chosen: BTreeMap<String, u32> =
@@ -215,20 +235,17 @@ fn number(mut declared: Declared) -> Result<Accounts, Error> {
         };
         users.insert(name, user);
     }
-    for (group, names) in &declared.members {
-        for name in names {
-            known_group(&groups, name, group)?;
-        }
-    }
     Ok(Accounts { users, groups, members: declared.members })
 }
 
+/// Takes a fixed id for a name.
 fn claim(
     taken: &mut BTreeMap<u32, String>,
-    id: u32,
+    id: Option<u32>,
     name: &str,
     noun: &'static str,
 ) -> Result<(), Error> {
+    let Some(id) = id else { return Ok(()) };
     match taken.insert(id, name.to_owned()) {
         Some(other) => Err(Error::Taken { noun, name: name.to_owned(), other, id }),
         None => Ok(()),

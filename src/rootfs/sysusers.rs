@@ -14,12 +14,12 @@ pub(super) struct Declared {
     pub(super) users: BTreeMap<String, User>,
     /// The id, if the declaration fixes it.
     pub(super) groups: BTreeMap<String, Option<u32>>,
-    /// Users by the groups that they are in beside their own.
+    /// Users by the groups that they are in beside their own. Neither needs another line.
     pub(super) members: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A `u` line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct User {
     pub(super) uid: Option<u32>,
     pub(super) group: PrimaryGroup,
@@ -31,9 +31,10 @@ pub(super) struct User {
 }
 
 /// A user's primary group.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum PrimaryGroup {
     /// Has the user's name, and its id where possible.
+    #[default]
     Own,
     Id(u32),
     Named(String),
@@ -128,7 +129,6 @@ fn parse_line(line: &str, declared: &mut Declared) -> Result<(), Problem> {
         }
         "m" => {
             let group = valid_name(id.ok_or(Problem::NoName)?)?;
-            declared.groups.entry(group.clone()).or_insert(None);
             declared.members.entry(group).or_default().insert(name);
         }
         "u" | "u!" => {
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
 
     fn user(uid: Option<u32>, group: PrimaryGroup) -> User {
-        User { uid, group, comment: String::new(), home: None, shell: None, locked: false }
+        User { uid, group, ..User::default() }
     }
 
     #[test]
@@ -252,11 +252,7 @@ mod tests {
                 ("systemd-network".into(), network),
                 ("web".into(), user(None, PrimaryGroup::Named("www".into()))),
             ]),
-            groups: BTreeMap::from([
-                ("shadow".into(), Some(42)),
-                ("input".into(), None),
-                ("ssl-cert".into(), None),
-            ]),
+            groups: BTreeMap::from([("shadow".into(), Some(42)), ("input".into(), None)]),
             members: BTreeMap::from([("ssl-cert".into(), BTreeSet::from(["web".into()]))]),
         };
         assert_eq!(declared, expected);

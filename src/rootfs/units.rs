@@ -34,18 +34,11 @@ pub enum Error {
     Masked { unit: String, path: TreePath },
     #[error("'{path}': '{value}' in [Install] uses a specifier that is not known at build time")]
     Specifier { path: TreePath, value: String },
-    #[error("'services.{list}' names unit '{unit}', which 'services.mask' masks")]
-    MaskedByProfile { list: &'static str, unit: String },
 }
 
 /// Carries out `services:` and enables Kiln's own units.
 pub(super) fn install(draft: &mut Draft<'_>) -> Result<(), super::Error> {
     let services = &draft.plan.profile.services;
-    for (list, units) in [("enable", &services.enable), ("ready", &services.ready)] {
-        if let Some(unit) = units.intersection(&services.mask).next() {
-            return Err(Error::MaskedByProfile { list, unit: unit.clone() }.into());
-        }
-    }
     let mut done = BTreeSet::new();
     for unit in &services.enable {
         enable(draft, "enable", unit, &mut done)?;

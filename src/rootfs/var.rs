@@ -6,6 +6,8 @@
 //! the time before the partition is mounted. systemd-repart(8) makes the partition, and its
 //! fixed UUID is what fstab and kiln-init know it by.
 
+use std::collections::BTreeSet;
+
 use kiln_contract::partition::VAR_LABEL;
 
 use super::{Error, draft::Draft};
@@ -29,6 +31,8 @@ const MOUNT_POINTS: [&str; 8] =
     ["/boot", "/efi", "/home", "/media", "/mnt", "/opt", "/srv", "/var"];
 /// Where tmpfiles.d finds the originals of the files that it copies.
 const FACTORY: &str = "/usr/share/factory";
+/// Types of tmpfiles.d lines that make what they name.
+const MAKERS: [char; 12] = ['d', 'D', 'q', 'Q', 'v', 'f', 'F', 'C', 'L', 'p', 'c', 'b'];
 /// Smallest partition that is made: less is no use to any role.
 const SMALLEST: &str = "256M";
 
@@ -46,7 +50,8 @@ pub(super) fn replace(draft: &mut Draft<'_>) -> Result<(), Error> {
     if !draft.has("/usr/sbin/mkfs.ext4") {
         return Err(Error::Missing { what: "mkfs.ext4", package: "e2fsprogs" });
     }
-    let recipe = empty(draft)?;
+    let declared = declared(draft)?;
+    let recipe = empty(draft, &declared)?;
     draft.write("/usr/lib/tmpfiles.d/kiln-var.conf", recipe, STAGE)?;
     for path in MOUNT_POINTS {
         draft.directory(path, 0o755, STAGE)?;
@@ -61,8 +66,25 @@ pub(super) fn replace(draft: &mut Draft<'_>) -> Result<(), Error> {
     draft.write("/etc/fstab", fstab(&uuid), STAGE)
 }
 
+/// Paths that `tmpfiles.d` files of packages and overlays make themselves: a second line for them
+/// would be a warning at every boot.
+fn declared(draft: &Draft<'_>) -> Result<BTreeSet<String>, Error> {
+    let mut paths = BTreeSet::new();
+    for folder in ["/usr/lib/tmpfiles.d", "/etc/tmpfiles.d"].map(TreePath::literal) {
+        for (path, _) in draft.tree.children(&folder) {
+            let text = draft.text(path.as_str())?.unwrap_or_default();
+            for line in text.lines() {
+                let mut words = line.split_whitespace();
+                let makes = words.next().is_some_and(|kind| kind.starts_with(MAKERS));
+                paths.extend(words.next().filter(|_| makes).map(str::to_owned));
+            }
+        }
+    }
+    Ok(paths)
+}
+
 /// Takes everything out of `/var` and returns the tmpfiles.d lines that bring it back.
-fn empty(draft: &mut Draft<'_>) -> Result<String, Error> {
+fn empty(draft: &mut Draft<'_>, declared: &BTreeSet<String>) -> Result<String, Error> {
     let var = TreePath::literal("/var");
     let entries: Vec<(TreePath, Inode)> = draft
         .tree
@@ -73,6 +95,9 @@ fn empty(draft: &mut Draft<'_>) -> Result<String, Error> {
     draft.tree.remove(&var);
     let mut lines = String::from("# What packages and overlays have in /var.\n");
     for (path, inode) in entries {
+        if declared.contains(path.as_str()) {
+            continue;
+        }
         let place = quoted(path.as_str());
         let meta = &inode.meta;
         let attributes = format!("{:04o} {} {}", meta.mode, meta.uid, meta.gid);

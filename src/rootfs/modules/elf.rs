@@ -2,8 +2,9 @@
 //! What depmod wants to know of one kernel module, read from its ELF sections.
 //!
 //! Modules are relocatable ELF64 little-endian files (System V ABI, AMD64). `.modinfo` holds
-//! `key=value` strings, `__ksymtab_strings` the names of exported symbols, and undefined symbols
-//! of `.symtab` are what the module wants from others.
+//! `key=value` strings. In `.symtab`, undefined symbols are what the module wants from others, and
+//! `__crc_NAME` stands beside each symbol that it exports; a kernel without symbol versions has
+//! the names in `__ksymtab_strings` only, where names of symbol namespaces are mixed in.
 
 use serde::{Deserialize, Serialize};
 
@@ -63,10 +64,18 @@ impl Facts {
                 _ => {}
             }
         }
-        if let Some(names) = elf.named(b"__ksymtab_strings")? {
+        for symbol in elf.symbols()? {
+            if let Some(name) = symbol.name.strip_prefix("__crc_") {
+                facts.exports.push(name.to_owned());
+            } else if symbol.section == UNDEFINED && !symbol.name.is_empty() {
+                facts.imports.push(symbol.name.to_owned());
+            }
+        }
+        if facts.exports.is_empty()
+            && let Some(names) = elf.named(b"__ksymtab_strings")?
+        {
             facts.exports = strings(names).map(str::to_owned).collect();
         }
-        facts.imports = elf.undefined_symbols()?;
         Ok(facts)
     }
 }
@@ -129,22 +138,24 @@ impl<'a> Elf<'a> {
         index.map(|index| self.bytes(index)).transpose()
     }
 
-    fn undefined_symbols(&self) -> Result<Vec<String>, ElfError> {
+    fn symbols(&self) -> Result<Vec<Symbol<'a>>, ElfError> {
         let Some(index) = self.sections.iter().position(|section| section.kind == SYMBOL_TABLE)
         else {
             return Ok(Vec::new());
         };
         let link = usize::try_from(self.sections[index].link).unwrap_or(usize::MAX);
         let names = self.bytes(link)?;
-        Ok(self
-            .bytes(index)?
-            .chunks_exact(SYMBOL)
-            .filter(|symbol| u16_at(symbol, 6) == UNDEFINED)
-            .filter_map(|symbol| std::str::from_utf8(string_at(names, u32_at(symbol, 0))).ok())
-            .filter(|name| !name.is_empty())
-            .map(str::to_owned)
-            .collect())
+        let symbols = self.bytes(index)?.chunks_exact(SYMBOL).filter_map(|symbol| {
+            let name = std::str::from_utf8(string_at(names, u32_at(symbol, 0))).ok()?;
+            Some(Symbol { name, section: u16_at(symbol, 6) })
+        });
+        Ok(symbols.collect())
     }
+}
+
+struct Symbol<'a> {
+    name: &'a str,
+    section: u16,
 }
 
 /// The strings of a section of NUL-terminated strings, without empty ones and such that are no
@@ -218,16 +229,16 @@ mod tests {
         body
     }
 
-    fn sample() -> Vec<u8> {
+    fn sample(own: &str) -> Vec<u8> {
         let mut symbols = vec![0; SYMBOL * 3];
         symbols[SYMBOL] = 1; // 'wanted', undefined
-        symbols[SYMBOL * 2] = 8; // 'own', in section 1
+        symbols[SYMBOL * 2] = 8; // `own`, in section 1
         symbols[SYMBOL * 2 + 6] = 1;
         elf(&[
             (".modinfo", 1, 0, b"license=GPL\0alias=pci:v1*\0\0softdep=pre: a\0weakdep=b\0"),
             ("__ksymtab_strings", 1, 0, b"give\0\0take\0"),
             (".symtab", SYMBOL_TABLE, 4, &symbols),
-            (".strtab", 3, 0, b"\0wanted\0own\0"),
+            (".strtab", 3, 0, format!("\0wanted\0{own}\0").as_bytes()),
         ])
     }
 
@@ -241,7 +252,9 @@ mod tests {
             exports: words(&["give", "take"]),
             imports: words(&["wanted"]),
         };
-        assert_eq!(Facts::parse(&sample()), Ok(facts));
+        assert_eq!(Facts::parse(&sample("own")), Ok(facts.clone()));
+        let versioned = Facts { exports: words(&["give"]), ..facts };
+        assert_eq!(Facts::parse(&sample("__crc_give")), Ok(versioned));
     }
 
     #[test]
@@ -249,7 +262,7 @@ mod tests {
         assert_eq!(Facts::parse(b"\x7fELF"), Err(ElfError::Magic));
         assert_eq!(Facts::parse(b"not a module"), Err(ElfError::Magic));
         assert_eq!(Facts::parse(&elf(&[])), Err(ElfError::NoModinfo));
-        let mut cut = sample();
+        let mut cut = sample("own");
         cut.pop();
         assert_eq!(Facts::parse(&cut), Err(ElfError::SectionTable));
     }
@@ -257,7 +270,7 @@ mod tests {
     proptest! {
         #[test]
         fn altered_modules_never_panic(at in 0usize..700, value: u8, cut in 0usize..900) {
-            let mut bytes = sample();
+            let mut bytes = sample("own");
             let at = at % bytes.len();
             bytes[at] = value;
             let _ = Facts::parse(&bytes);
