@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What several subjects share: a fresh folder, the kiln program, foreign tools.
 
+pub(crate) mod debian_apt;
 pub(crate) mod disk_images;
 pub(crate) mod disk_tools;
 pub(crate) mod guest;
