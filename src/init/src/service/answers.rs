@@ -13,8 +13,8 @@ use std::{
 
 use crate::error::{Result, Stop, While as _};
 
-/// For connecting, and again for the answer. keepalived gives the whole check two seconds.
-const LIMIT: Duration = Duration::from_millis(900);
+/// For connecting, and again for the answer: twice this is less than keepalived gives the check.
+const LIMIT: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(address: &str) -> Result<()> {
     let task = || format!("asking '{address}'");
@@ -58,7 +58,7 @@ mod tests {
         let stop = run(&address.to_string()).unwrap_err();
         assert_eq!(
             stop.to_string(),
-            format!("asking '{address}': connected, but no answer within 900ms")
+            format!("asking '{address}': connected, but no answer within 3s")
         );
     }
 
