@@ -66,7 +66,11 @@ impl Guest {
     pub(crate) fn run(&mut self, commands: &str) -> Output {
         self.n_commands += 1;
         let mark = format!("kiln-done-{} ", self.n_commands);
-        let line = format!("{{ {}\n}} 2>&1 </dev/null; echo \"{mark}$?.\"\n", commands.trim());
+        // Through a file, so that programs see no terminal and print no colors.
+        let line = format!(
+            "{{ {}\n}} >/run/output 2>&1 </dev/null; s=$?; cat /run/output; echo \"{mark}$s.\"\n",
+            commands.trim()
+        );
         self.port.write_all(line.as_bytes()).expect("the guest takes commands");
         let text = self.until(&mark, Duration::from_secs(300)).trim_end().to_owned();
         let status = self.until(".\n", Duration::from_secs(30));

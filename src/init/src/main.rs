@@ -27,8 +27,9 @@ fn main() -> ExitCode {
         ["state"] => service::state::run(),
         ["ready"] => service::ready::run(),
         ["status"] => service::status::run(),
+        ["answers", address] => service::answers::run(address),
         _ => {
-            eprintln!("usage: kiln-init network | state | ready | status");
+            eprintln!("usage: kiln-init network | state | ready | status | answers ADDRESS:PORT");
             return ExitCode::from(2);
         }
     };

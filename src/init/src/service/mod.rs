@@ -3,8 +3,9 @@
 //!
 //! `network` runs before the services that need `network.*`, `state` once `/var` is mounted,
 //! `ready` beside everything (`Type=exec`: systemd is only done booting when no start is pending),
-//! `status` whenever somebody asks.
+//! `status` whenever somebody asks, `answers` whenever keepalived does.
 
+pub(crate) mod answers;
 mod netlink;
 pub(crate) mod network;
 pub(crate) mod ready;
