@@ -398,6 +398,9 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_789_199_741);
         builder.append_data(&mut header, path, content.as_bytes()).expect("memory");
     }
     builder.into_inner().expect("memory")

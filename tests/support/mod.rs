@@ -2,5 +2,5 @@
 //! What several subjects share: a fresh folder, the kiln program, foreign tools.
 
 pub(crate) mod archive;
-pub(crate) mod workspace;
 pub mod debian_apt;
+pub(crate) mod workspace;
