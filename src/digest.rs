@@ -26,17 +26,22 @@ impl Digest {
         self.to_string()[..12].to_owned()
     }
 
-    /// A UUID made of a purpose and this digest: `hash(digest || 0 || purpose)`, marked as
+    /// A UUID made of [`Digest::derive`], marked as
     /// version 8 (RFC 9562 section 5.8), so that it is stable for one build input.
     pub fn uuid(&self, purpose: &str) -> uuid::Uuid {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.derive(purpose).0[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+
+    /// Another digest for a purpose: `hash(digest || 0 || purpose)`.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Self {
         let mut hasher = Hasher::new();
         hasher.update(&self.0);
         hasher.update(&[0]);
         hasher.update(purpose.as_bytes());
-        let digest = hasher.finish();
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&digest.0[..16]);
-        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+        hasher.finish()
     }
 }
 

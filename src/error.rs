@@ -49,13 +49,13 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
     error.downcast_ref::<Refusal>().map_or(Exit::Refused, |refusal| refusal.exit)
 }
 
-/// Prints an error in its three lines.
+/// Prints an error in its three lines; `{:#}` is for terminals.
 pub struct Report<'a>(pub &'a anyhow::Error);
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(invalid) = self.0.downcast_ref::<crate::diagnostic::Invalid>() {
-            return write!(f, "{invalid}");
+            return fmt::Display::fmt(invalid, f);
         }
         let mut chain: Vec<String> = Vec::new();
         for error in self.0.chain() {

@@ -8,6 +8,7 @@ use kiln::{
     cli::Cli,
     cmd,
     error::{Exit, Report, exit_of},
+    sys,
 };
 
 fn main() -> ExitCode {
@@ -18,7 +19,11 @@ fn main() -> ExitCode {
     let status = std::panic::catch_unwind(|| match cmd::run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}", Report(&error));
+            if sys::stderr_has_colors() {
+                eprintln!("{:#}", Report(&error));
+            } else {
+                eprintln!("{}", Report(&error));
+            }
             ExitCode::from(exit_of(&error) as u8)
         }
     });

@@ -211,14 +211,14 @@ pub fn account(text: &str) -> Checked<String> {
     .check(text)
 }
 
-/// A name that templates can use after a dot.
+/// A name that templates can use: `vars.name`, or `vars["na-me"]`.
 pub fn variable(text: &str) -> Checked<String> {
     Rule {
         what: "name of a variable",
-        help: "letters, digits and '_', so that templates can write 'vars.NAME'",
+        help: "letters, digits, '_' and '-', beginning with a letter or '_'",
         longest: 64,
         first: |byte| byte.is_ascii_alphabetic() || byte == b'_',
-        rest: |byte| byte.is_ascii_alphanumeric() || byte == b'_',
+        rest: |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte),
     }
     .check(text)
 }
@@ -423,7 +423,7 @@ mod tests {
             &["etcd", "_chrony", "www-data"],
             &["", "Root", "a:b", "1a", "a b"],
         );
-        agree(|t| variable(t).is_ok(), &["priority", "_a1"], &["a-b", "1a", ""]);
+        agree(|t| variable(t).is_ok(), &["priority", "_a1", "a-b"], &["a.b", "1a", ""]);
         agree(
             |t| kernel_argument(t).is_ok(),
             &["quiet", "console=ttyS0,115200n8"],

@@ -8,7 +8,7 @@ use std::{
     io::{Read as _, Write as _},
     path::Path,
     process::{Command, Stdio},
-    sync::{Arc, OnceLock},
+    sync::OnceLock,
     time::{Duration, SystemTime},
 };
 
@@ -241,7 +241,8 @@ fn compare_control(name: &str, bytes: &[u8]) {
 fn compare_data(path: &Path, bytes: &[u8]) {
     let oracle = |option: &str| {
         let mut command = Command::new("dpkg-deb");
-        let output = command.arg(option).arg(path).env("TZ", "UTC").env("LC_ALL", "C").output();
+        let output =
+            command.arg(option).arg(path).env("TZ", "UTC").env("LC_ALL", "C.UTF-8").output();
         let output = output.expect("dpkg-deb");
         assert!(output.status.success(), "{path:?}");
         output.stdout
@@ -260,7 +261,10 @@ fn compare_data(path: &Path, bytes: &[u8]) {
         .lines()
         .map(|line| line.split_ascii_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
-    assert_eq!(ours, theirs, "{path:?}");
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(ours, theirs, "{path:?}");
+    }
+    assert_eq!(ours.len(), theirs.len(), "{path:?}");
 }
 
 /// An entry as `dpkg-deb --contents` prints it, with single blanks.

@@ -4,11 +4,10 @@
 use anyhow::Result;
 
 use super::Context;
-use crate::{cli, plan, sys};
+use crate::cli;
 
 pub(super) fn run(context: &Context, args: &cli::Check) -> Result<()> {
-    let workspace = sys::workspace::load(&context.workspace)?;
-    let plans = plan::plan(&workspace, &args.roles, super::plan::given()?)?;
+    let (workspace, plans) = super::load(context, &args.roles)?;
     let roles: Vec<&str> = plans.iter().map(|plan| plan.profile.role.as_str()).collect();
     if !context.quiet {
         println!(

@@ -17,7 +17,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 
-use crate::cli::{Cli, Command};
+use crate::{
+    cli::{Cli, Command},
+    digest::Digest,
+    plan::{Given, Plan},
+    sys,
+    workspace::Workspace,
+};
 
 /// What every command needs: where people's files and the cache are.
 #[derive(Debug)]
@@ -29,12 +35,12 @@ pub struct Context {
 
 /// Carries out one command line.
 pub fn run(cli: &Cli) -> Result<()> {
-    crate::sys::interrupt::install()?;
+    sys::interrupt::install()?;
     let context = Context {
         workspace: cli.workspace.clone(),
         cache: match &cli.cache {
             Some(cache) => cache.clone(),
-            None => crate::sys::cache_dir()?,
+            None => sys::cache_dir()?,
         },
         quiet: cli.quiet,
     };
@@ -53,12 +59,6 @@ pub fn run(cli: &Cli) -> Result<()> {
     }
 }
 
-/// The plans of these roles, or of all roles of the cluster.
-fn plans(context: &Context, roles: &[String]) -> Result<Vec<crate::plan::Plan>> {
-    let workspace = crate::sys::workspace::load(&context.workspace)?;
-    Ok(crate::plan::plan(&workspace, roles, plan::given()?)?)
-}
-
 /// Results, on stdout. A reader that has seen enough is no error.
 fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
@@ -68,4 +68,27 @@ fn print(text: &str) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// The people's files and the plans for `roles` (all if none is named).
+fn load(context: &Context, roles: &[String]) -> Result<(Workspace, Vec<Plan>)> {
+    let workspace = sys::workspace::load(&context.workspace)?;
+    let plans = crate::plan::plan(&workspace, roles, given(context)?)?;
+    Ok((workspace, plans))
+}
+
+/// The plans alone.
+fn plans(context: &Context, roles: &[String]) -> Result<Vec<Plan>> {
+    load(context, roles).map(|(_, plans)| plans)
+}
+
+/// What a plan takes from outside of people's files. Time is `SOURCE_DATE_EPOCH`, else the date
+/// of the locked archive: the moment from which all packages are.
+fn given(context: &Context) -> Result<Given> {
+    let epoch = match sys::workspace::source_date_epoch()? {
+        Some(epoch) => epoch,
+        None => crate::lock::file::read(&context.workspace)?
+            .map_or(0, |lock| u32::try_from(lock.date()).unwrap_or(u32::MAX)),
+    };
+    Ok(Given { epoch, init: Digest::of(crate::KILN_INIT) })
 }

@@ -1,1 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+//! From root, hash tree and ESP to one disk.
+//!
+//! [`layout`] decides, without touching anything, where every byte of the disk belongs;
+//! [`write`] puts them there.
+
+pub mod layout;
+pub mod write;

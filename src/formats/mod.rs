@@ -2,3 +2,14 @@
 //! Bytes only: each format of the image, from its specification.
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
+#![warn(clippy::cast_possible_truncation, clippy::indexing_slicing)]
+
+mod calendar;
+pub mod cpio;
+pub mod fat;
+pub mod gpt;
+pub mod iso;
+pub mod pe;
+pub mod sparse;
+pub mod squashfs;
+pub mod verity;

@@ -146,3 +146,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).with_context(|| format!("writing '{}'", path.display()))?;
     file.publish()
 }
+
+/// Removes a folder and everything in it.
+pub fn remove_dirs(path: &Path) -> Result<()> {
+    fs::remove_dir_all(path).with_context(|| format!("removing folder '{}'", path.display()))
+}

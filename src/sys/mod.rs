@@ -14,6 +14,13 @@ use std::{path::PathBuf, time::SystemTime};
 
 use anyhow::Result;
 
+/// Whether messages go to a terminal that shows colors (<https://no-color.org>).
+pub fn stderr_has_colors() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    std::io::IsTerminal::is_terminal(&std::io::stderr()) && !set("NO_COLOR") && !dumb
+}
+
 /// `$XDG_CACHE_HOME/kiln`, else `$HOME/.cache/kiln`.
 pub fn cache_dir() -> Result<PathBuf> {
     let from = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());

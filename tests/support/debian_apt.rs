@@ -15,20 +15,20 @@ use std::{
 use kiln::debian::keyring::Keyring;
 
 /// Trixie with its updates and security updates.
-pub struct Apt {
+pub(crate) struct Apt {
     folder: PathBuf,
     /// Base addresses of the archive and of the security archive.
     archives: [String; 2],
 }
 
 /// One signed suite as apt downloaded it.
-pub struct Suite {
+pub(crate) struct Suite {
     /// `debian` or `debian-security`.
-    pub archive: &'static str,
-    pub name: &'static str,
-    pub inrelease: Vec<u8>,
+    pub(crate) archive: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) inrelease: Vec<u8>,
     /// `main/binary-amd64/Packages`
-    pub packages: Vec<u8>,
+    pub(crate) packages: Vec<u8>,
 }
 
 const SUITES: [(usize, &str, &str); 3] = [
@@ -38,7 +38,7 @@ const SUITES: [(usize, &str, &str); 3] = [
 ];
 
 /// The folder is made, and the lists brought up to date, once in a test run.
-pub fn apt() -> &'static Apt {
+pub(crate) fn apt() -> &'static Apt {
     static APT: OnceLock<Apt> = OnceLock::new();
     APT.get_or_init(|| {
         let apt = Apt {
@@ -53,7 +53,7 @@ pub fn apt() -> &'static Apt {
 
 impl Apt {
     /// The suites in the order in which a build lists them.
-    pub fn suites(&self) -> Vec<Suite> {
+    pub(crate) fn suites(&self) -> Vec<Suite> {
         let read = |base: &str, suite: &str, file: &str| {
             let base = base.split_once("://").map_or(base, |(_, rest)| rest).replace('/', "_");
             let path = self.folder.join(format!("lists/{base}_dists_{suite}_{file}"));
@@ -70,7 +70,7 @@ impl Apt {
     }
 
     /// Name and version of what `apt-get install` would install on an empty system.
-    pub fn simulate_install(&self, names: &[&str]) -> BTreeMap<String, String> {
+    pub(crate) fn simulate_install(&self, names: &[&str]) -> BTreeMap<String, String> {
         let mut arguments = vec!["-qq", "--simulate", "--no-install-recommends", "install"];
         arguments.extend(names);
         let output = String::from_utf8(self.run(&arguments).stdout).expect("UTF-8");
@@ -87,7 +87,7 @@ impl Apt {
     }
 
     /// The path of a downloaded `.deb`.
-    pub fn download(&self, name: &str) -> PathBuf {
+    pub(crate) fn download(&self, name: &str) -> PathBuf {
         let folder = self.folder.join("debs").join(name);
         fs::create_dir_all(&folder).expect("a folder");
         run(self.command("apt-get").current_dir(&folder).args(["-qq", "download", name]));

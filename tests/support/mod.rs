@@ -2,5 +2,11 @@
 //! What several subjects share: a fresh folder, the kiln program, foreign tools.
 
 pub(crate) mod archive;
-pub mod debian_apt;
+pub(crate) mod debian_apt;
+pub(crate) mod disk_images;
+pub(crate) mod disk_tools;
+pub(crate) mod guest;
+pub(crate) mod oci;
+pub(crate) mod qemu;
+pub(crate) mod tree;
 pub(crate) mod workspace;

@@ -12,8 +12,9 @@ use std::{
 
 use sequoia_openpgp::{
     Cert, KeyHandle,
-    cert::amalgamation::key::ValidErasedKeyAmalgamation,
-    cert::amalgamation::{ValidAmalgamation as _, ValidateAmalgamation as _},
+    cert::amalgamation::{
+        ValidAmalgamation as _, ValidateAmalgamation as _, key::ValidErasedKeyAmalgamation,
+    },
     packet::{Signature, key::PublicParts},
     parse::{
         Parse as _,

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The command line of a virtual machine, as a function of what it shall be.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{Acceleration, Host};
+
+/// A virtual machine: UEFI, one disk, one network card, consoles on serial ports.
+#[derive(Debug, Clone)]
+pub struct Spec {
+    pub disk: PathBuf,
+    /// Format and fate of the disk.
+    pub changes: Changes,
+    /// Metadata medium, as a CD.
+    pub seed: Option<PathBuf>,
+    /// Further disks, read-only.
+    pub media: Vec<PathBuf>,
+    /// MiB.
+    pub memory: u32,
+    pub cpus: u32,
+    pub network: Network,
+    /// Lower case, colons.
+    pub mac: Option<String>,
+    /// systemd credentials, handed over by SMBIOS: how a test runs something in an image that
+    /// knows nothing of tests.
+    pub credentials: Vec<(String, Vec<u8>)>,
+    /// Whether there is a second serial port, as a unix socket ([`super::Machine::port`]).
+    pub port: bool,
+}
+
+/// What becomes of the guest's writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changes {
+    /// The disk is a raw image and stays as it is.
+    Drop,
+    /// The disk is a qcow2 file that takes them.
+    Keep,
+    /// The disk is a raw image that takes them.
+    KeepRaw,
+}
+
+/// What the network card is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Network {
+    /// A network with nobody else on it.
+    Isolated,
+    /// QEMU's own network, as wide as `net`; `gateway` leads outside.
+    User { net: String, gateway: Option<String> },
+    /// A cable to another machine: one end listens on the socket, the other connects.
+    Cable { socket: PathBuf, listen: bool },
+}
+
+impl Spec {
+    pub fn new(disk: &Path) -> Spec {
+        Spec {
+            disk: disk.to_owned(),
+            changes: Changes::Drop,
+            seed: None,
+            media: Vec::new(),
+            memory: 1024,
+            cpus: 2,
+            network: Network::Isolated,
+            mac: None,
+            credentials: Vec::new(),
+            port: false,
+        }
+    }
+}
+
+/// Files of one machine's life, in its scratch folder.
+#[derive(Debug)]
+pub(super) struct Scratch<'a> {
+    pub(super) vars: &'a Path,
+    /// SMBIOS strings, one file each.
+    pub(super) smbios: &'a [PathBuf],
+    pub(super) port: &'a Path,
+}
+
+/// SMBIOS type 11 strings that the machine needs.
+pub(super) fn smbios_strings(host: &Host, acceleration: Acceleration, spec: &Spec) -> Vec<String> {
+    let mut strings = Vec::new();
+    // QEMU before 9 emulates cmpxchg16b wrongly: the kernel dies in a double fault after some
+    // seconds. The kernel is told not to use it; taking it from the CPU would kill programs
+    // that expect it. systemd's stub reads this without Secure Boot only.
+    if acceleration == Acceleration::Tcg && host.version < 9 {
+        strings.push("io.systemd.stub.kernel-cmdline-extra=clearcpuid=cx16".to_owned());
+    }
+    for (name, value) in &spec.credentials {
+        strings.push(format!("io.systemd.credential.binary:{name}={}", STANDARD.encode(value)));
+    }
+    strings
+}
+
+/// Arguments of QEMU.
+pub(super) fn arguments(
+    host: &Host,
+    acceleration: Acceleration,
+    spec: &Spec,
+    scratch: &Scratch<'_>,
+) -> Vec<OsString> {
+    let mut args = Arguments::default();
+    args.words("-no-user-config -nodefaults -display none -no-reboot -machine q35");
+    match acceleration {
+        Acceleration::Kvm => args.words("-accel kvm -cpu host"),
+        Acceleration::Tcg => args.words("-accel tcg,thread=multi -cpu max"),
+    }
+    args.words(&format!("-smp {} -m {}", spec.cpus, spec.memory));
+    args.file("-drive", "if=pflash,format=raw,unit=0,readonly=on,file=", &host.firmware.code);
+    args.file("-drive", "if=pflash,format=raw,unit=1,file=", scratch.vars);
+    let disk = match spec.changes {
+        Changes::Drop => "if=none,id=disk,format=raw,snapshot=on,file=",
+        Changes::Keep => "if=none,id=disk,format=qcow2,discard=unmap,file=",
+        Changes::KeepRaw => "if=none,id=disk,format=raw,discard=unmap,file=",
+    };
+    args.file("-drive", disk, &spec.disk);
+    args.words("-device virtio-blk-pci,drive=disk,bootindex=1");
+    if let Some(seed) = &spec.seed {
+        args.file("-drive", "if=none,id=seed,format=raw,readonly=on,media=cdrom,file=", seed);
+        args.words("-device ide-cd,drive=seed");
+    }
+    for (number, medium) in spec.media.iter().enumerate() {
+        let drive = format!("if=none,id=medium{number},format=raw,readonly=on,file=");
+        args.file("-drive", &drive, medium);
+        args.words(&format!("-device virtio-blk-pci,drive=medium{number},serial=medium{number}"));
+    }
+    match &spec.network {
+        Network::Isolated => args.words("-netdev user,id=net,restrict=on"),
+        Network::User { net, gateway } => {
+            let gateway = gateway.as_ref().map(|gateway| format!(",host={gateway}"));
+            args.words(&format!("-netdev user,id=net,net={net}{}", gateway.unwrap_or_default()));
+        }
+        Network::Cable { socket, listen } => {
+            let server = if *listen { "on" } else { "off" };
+            let cable = format!("stream,id=net,server={server},addr.type=unix,addr.path=");
+            args.file("-netdev", &cable, socket);
+        }
+    }
+    let mac = spec.mac.as_ref().map(|mac| format!(",mac={mac}")).unwrap_or_default();
+    args.words(&format!("-device virtio-net-pci,netdev=net,romfile={mac} -device virtio-rng-pci"));
+    for file in scratch.smbios {
+        args.file("-smbios", "type=11,path=", file);
+    }
+    args.words("-chardev stdio,id=console,signal=off -serial chardev:console");
+    if spec.port {
+        args.file("-chardev", "socket,id=port,server=on,wait=off,path=", scratch.port);
+        args.words("-serial chardev:port");
+    }
+    args.0
+}
+
+#[derive(Default)]
+struct Arguments(Vec<OsString>);
+
+impl Arguments {
+    /// Arguments without blanks, separated by blanks.
+    fn words(&mut self, words: &str) {
+        self.0.extend(words.split(' ').map(OsString::from));
+    }
+
+    /// An option whose last key is a file.
+    fn file(&mut self, option: &str, keys: &str, file: &Path) {
+        use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+        self.0.push(option.into());
+        let mut value = keys.as_bytes().to_vec();
+        for &byte in file.as_os_str().as_bytes() {
+            // QEMU separates keys by commas; two are one in a value.
+            value.extend_from_slice(if byte == b',' { b",," } else { std::slice::from_ref(&byte) });
+        }
+        self.0.push(OsString::from_vec(value));
+    }
+}
+
+/// A command line as a person would type it.
+pub(super) fn shown(program: &Path, arguments: &[OsString]) -> String {
+    std::iter::once(program.as_os_str())
+        .chain(arguments.iter().map(OsString::as_os_str))
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::Firmware;
+
+    fn host(version: u32) -> Host {
+        let firmware = Firmware { code: "/fw/code".into(), vars: "/fw/vars".into() };
+        Host { qemu: "/bin/qemu".into(), version, firmware }
+    }
+
+    fn line(spec: &Spec, acceleration: Acceleration) -> String {
+        let smbios = ["/s/smbios-0".into()];
+        let scratch = Scratch { vars: Path::new("/s/vars"), smbios: &smbios, port: Path::new("/s/p") };
+        shown(Path::new("qemu"), &arguments(&host(7), acceleration, spec, &scratch))
+    }
+
+    #[test]
+    fn an_image_is_never_written_to_by_default() {
+        let line = line(&Spec::new(Path::new("/out/a.raw")), Acceleration::Tcg);
+        assert!(line.contains("format=raw,snapshot=on,file=/out/a.raw"), "{line}");
+        assert!(line.contains("-netdev user,id=net,restrict=on"), "{line}");
+        assert!(line.contains("-accel tcg,thread=multi -cpu max"), "{line}");
+        assert!(!line.contains("chardev:port"), "{line}");
+    }
+
+    #[test]
+    fn a_comma_in_a_path_is_doubled() {
+        let line = line(&Spec::new(Path::new("/a,b/c.raw")), Acceleration::Kvm);
+        assert!(line.contains("file=/a,,b/c.raw"), "{line}");
+        assert!(line.contains("-accel kvm -cpu host"), "{line}");
+    }
+
+    #[test]
+    fn a_machine_has_what_its_spec_names() {
+        let spec = Spec {
+            changes: Changes::Keep,
+            seed: Some("/seed.iso".into()),
+            media: vec!["/m.img".into()],
+            network: Network::User { net: "10.1.0.0/24".into(), gateway: Some("10.1.0.1".into()) },
+            mac: Some("52:54:00:31:01:78".into()),
+            port: true,
+            ..Spec::new(Path::new("/d.qcow2"))
+        };
+        let line = line(&spec, Acceleration::Tcg);
+        for part in [
+            "format=qcow2,discard=unmap,file=/d.qcow2",
+            "media=cdrom,file=/seed.iso",
+            "id=medium0,format=raw,readonly=on,file=/m.img",
+            "net=10.1.0.0/24,host=10.1.0.1",
+            "mac=52:54:00:31:01:78",
+            "type=11,path=/s/smbios-0",
+            "path=/s/p -serial chardev:port",
+        ] {
+            assert!(line.contains(part), "{part} in {line}");
+        }
+    }
+
+    #[test]
+    fn only_old_emulation_gets_the_work_around() {
+        let mut spec = Spec::new(Path::new("/d"));
+        spec.credentials.push(("a.b".into(), b"hi".to_vec()));
+        let credential = "io.systemd.credential.binary:a.b=aGk=";
+        assert_eq!(smbios_strings(&host(9), Acceleration::Tcg, &spec), [credential]);
+        assert_eq!(smbios_strings(&host(7), Acceleration::Kvm, &spec), [credential]);
+        let old = smbios_strings(&host(7), Acceleration::Tcg, &spec);
+        assert_eq!(old[0], "io.systemd.stub.kernel-cmdline-extra=clearcpuid=cx16");
+    }
+}

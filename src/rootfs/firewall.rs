@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `/etc/nftables.conf`: what the profile does not let in is dropped.
+//!
+//! The table is Kiln's own and replaces only itself when it is loaded, so that the tables of
+//! kube-proxy and CNI plugins survive a reload. It filters what comes in to the machine. What is
+//! forwarded is pods' and services' traffic, which belongs to the tables of Kubernetes: it
+//! passes between the cluster's networks, and everything else is dropped.
+
+use std::collections::BTreeSet;
+
+use super::{Error, draft::Draft};
+use crate::{
+    cluster::Networks,
+    plan::Plan,
+    profile::firewall::{Ports, Rule, Traffic},
+};
+
+/// What nftables.service loads.
+const FILE: &str = "/etc/nftables.conf";
+const STAGE: &str = "firewall";
+
+/// Writes the rules, if the image has nftables to load them.
+///
+/// # Errors
+/// The profile lets something in, but there is nothing that would enforce the rest.
+pub(super) fn write(draft: &mut Draft<'_>) -> Result<(), Error> {
+    if draft.has("/usr/sbin/nft") {
+        return draft.write_mode(FILE, 0o755, ruleset(draft.plan), STAGE);
+    }
+    if draft.plan.profile.firewall.allow.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Missing { what: "nft for the rules under 'firewall'", package: "nftables" })
+}
+
+/// The rules as a script of nft(8).
+fn ruleset(plan: &Plan) -> String {
+    let networks = &plan.cluster.networks;
+    let allow: String =
+        plan.profile.firewall.allow.iter().map(|rule| accept(rule, networks)).collect();
+    let inside: BTreeSet<String> =
+        [networks.pods, networks.services].iter().map(ToString::to_string).collect();
+    let inside = inside.into_iter().collect::<Vec<_>>().join(", ");
+    format!(
+        "#!/usr/sbin/nft -f
+# Made from 'firewall:' of profile '{role}'.
+
+table inet kiln
+delete table inet kiln
+
+table inet kiln {{
+\tchain input {{
+\t\ttype filter hook input priority filter; policy drop;
+
+\t\tct state established,related accept
+\t\tct state invalid drop
+\t\tiif \"lo\" accept
+
+\t\t# What IP itself needs to work, and answers to ping.
+\t\ticmp type {{ echo-request, destination-unreachable, time-exceeded, parameter-problem }} accept
+\t\tip6 nexthdr ipv6-icmp accept
+\t\tip6 saddr fe80::/10 udp sport 547 udp dport 546 accept
+
+{allow}\t}}
+
+\tchain forward {{
+\t\ttype filter hook forward priority filter; policy drop;
+
+\t\tct state established,related accept
+\t\tip saddr {{ {inside} }} accept
+\t\tip daddr {{ {inside} }} accept
+\t}}
+}}
+",
+        role = plan.profile.role,
+    )
+}
+
+/// One rule of the profile.
+fn accept(rule: &Rule, networks: &Networks) -> String {
+    let from = rule
+        .origin
+        .network(networks)
+        .map(|network| format!("ip saddr {network} "))
+        .unwrap_or_default();
+    let what = match rule.traffic {
+        Traffic::Tcp(ports) => format!("tcp dport {}", range(ports)),
+        Traffic::Udp(ports) => format!("udp dport {}", range(ports)),
+        Traffic::Vrrp => "meta l4proto 112".to_owned(),
+        Traffic::Icmp => "meta l4proto { icmp, ipv6-icmp }".to_owned(),
+    };
+    format!("\t\t{from}{what} accept comment \"{rule}\"\n")
+}
+
+fn range(ports: Ports) -> String {
+    ports.to_string()
+}

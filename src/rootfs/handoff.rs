@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What kiln-init is told.
+
+use std::net::IpAddr;
+
+use kiln_contract::path;
+use kiln_init::handoff::{Admin, Handoff, HostLine};
+
+use super::{Error, draft::Draft, overlay::Templates, var};
+use crate::plan::Plan;
+
+/// Writes the hand-off into the root and returns it, for the initramfs.
+pub(super) fn write(
+    draft: &mut Draft<'_>,
+    templates: Templates,
+    admin: Option<Admin>,
+    early_modules: Vec<String>,
+) -> Result<Handoff, Error> {
+    let Plan { cluster, profile, .. } = draft.plan;
+    let handoff = Handoff {
+        schema: kiln_contract::HANDOFF_SCHEMA,
+        cluster: cluster.name.clone(),
+        role: profile.role.clone(),
+        version: cluster.version.clone(),
+        sources: profile.metadata.sources.clone(),
+        absent: profile.metadata.absent,
+        source_wait: profile.metadata.wait,
+        early_modules,
+        templates: templates.into_values().collect(),
+        admin,
+        hosts: host_lines(draft.plan),
+        ready: profile.services.ready.iter().cloned().collect(),
+        ready_timeout: profile.services.ready_timeout,
+        var_partition: Some(var::partition(draft.plan)),
+    };
+    let mut text = serde_json::to_vec_pretty(&handoff).expect("a hand-off is plain data");
+    text.push(b'\n');
+    draft.write(path::HANDOFF_IN_ROOT, text, "handoff")?;
+    Ok(handoff)
+}
+
+/// The cluster's names: every host, then the endpoint.
+fn host_lines(plan: &Plan) -> Vec<HostLine> {
+    let cluster = &plan.cluster;
+    let hosts = cluster.hosts.iter().map(|(name, host)| HostLine {
+        address: IpAddr::V4(host.address.address),
+        names: vec![name.clone()],
+    });
+    let endpoint = (!cluster.endpoint.names.is_empty()).then(|| HostLine {
+        address: IpAddr::V4(cluster.endpoint.vip),
+        names: cluster.endpoint.names.clone(),
+    });
+    hosts.chain(endpoint).collect()
+}

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+//! kiln-init in the real root: the program and the units that run it.
+
+use kiln_contract::path;
+use kiln_init::handoff::Phase;
+
+use super::{Error, draft::Draft, overlay::Templates, units};
+use crate::tree::Content;
+
+const STAGE: &str = "services";
+/// Our units; all are enabled.
+pub(super) const UNITS: [&str; 3] =
+    ["kiln-network.service", "kiln-ready.service", "kiln-state.service"];
+
+/// What every unit of ours may not do.
+const SANDBOX: &str = "\
+NoNewPrivileges=yes
+ProtectHome=yes
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
+";
+
+/// Puts the program and its units into the root.
+pub(super) fn write(
+    draft: &mut Draft<'_>,
+    init: &Content,
+    templates: &Templates,
+) -> Result<(), Error> {
+    draft.put_file(path::INIT_IN_ROOT, 0o755, init.clone(), STAGE)?;
+    let waiting = if templates.values().any(|template| template.phase == Phase::Network) {
+        network_users(draft)?.join(" ")
+    } else {
+        String::new()
+    };
+    let program = path::INIT_IN_ROOT;
+    draft.write(
+        "/usr/lib/systemd/system/kiln-network.service",
+        network_unit(program, &waiting),
+        STAGE,
+    )?;
+    draft.write("/usr/lib/systemd/system/kiln-state.service", state_unit(program), STAGE)?;
+    draft.write("/usr/lib/systemd/system/kiln-ready.service", ready_unit(program), STAGE)
+}
+
+/// Units of the profile that start once there is a network: they may read what the templates
+/// of that phase become.
+fn network_users(draft: &Draft<'_>) -> Result<Vec<String>, Error> {
+    let mut users = Vec::new();
+    let services = &draft.plan.profile.services;
+    for unit in services.enable.union(&services.ready) {
+        let after = units::words(draft, unit, "After")?;
+        if after.iter().any(|word| matches!(&**word, "network.target" | "network-online.target")) {
+            users.push(unit.clone());
+        }
+    }
+    Ok(users)
+}
+
+/// Renders templates that need an address, then lets those start that read them.
+fn network_unit(program: &str, waiting: &str) -> String {
+    let before = if waiting.is_empty() { String::new() } else { format!("Before={waiting}\n") };
+    format!(
+        "[Unit]\n\
+         Description=Configuration that depends on the network\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         {before}\n\
+         [Service]\n\
+         Type=oneshot\n\
+         RemainAfterExit=yes\n\
+         ExecStart={program} network\n\
+         {SANDBOX}\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}
+
+/// Keeps what makes a machine itself.
+fn state_unit(program: &str) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Identity of this machine in /var\n\
+         RequiresMountsFor=/var\n\n\
+         [Service]\n\
+         Type=oneshot\n\
+         RemainAfterExit=yes\n\
+         ExecStart={program} state\n\
+         {SANDBOX}\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}
+
+/// Waits for the end of the boot, of which it must not be part itself: `exec` counts as started
+/// once the program runs.
+fn ready_unit(program: &str) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Readiness on the console\n\
+         After=kiln-network.service\n\n\
+         [Service]\n\
+         Type=exec\n\
+         ExecStart={program} ready\n\
+         {SANDBOX}\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
+    )
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A host's metadata, as NoCloud media.
+//!
+//! One image serves every host of a role; what makes a machine one host is here. Format:
+//! cloud-init's NoCloud data source (`meta-data`, `user-data`, `network-config` version 2 at the
+//! root of a volume labelled CIDATA). The texts are JSON, which is YAML, so that no value can be
+//! misread. A seed holds no secrets.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use kiln_contract::NOCLOUD_LABEL;
+use serde::Serialize;
+
+use crate::{
+    cluster::{Cluster, Host, HostAddress},
+    digest::Digest,
+    formats::{fat, iso},
+    tree::Content,
+};
+
+/// The files of a seed, by name.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Time of every entry of a medium: 1980-01-01, where FAT begins. Seeds have no build time.
+const MTIME: u32 = 315_532_800;
+
+/// Smallest FAT medium. Its files together are far smaller in practice.
+const MIN_VFAT_LEN: u64 = 1 << 20;
+
+/// cloud-init asks for user-data to be there; Kiln's images take none.
+const USER_DATA: &str = "#cloud-config\n{}\n";
+
+/// Why there is no seed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cluster.yaml has no host '{name}'")]
+    UnknownHost { name: String },
+    #[error("the seed's {file}: {source}")]
+    Encode { file: &'static str, source: serde_json::Error },
+    #[error(transparent)]
+    Iso(#[from] iso::Error),
+    #[error(transparent)]
+    Fat(#[from] fat::Error),
+    #[error("reading the FAT medium back from memory: {0}")]
+    Memory(std::io::Error),
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct MetaData<'a> {
+    instance_id: String,
+    local_hostname: &'a str,
+    public_keys: &'a [String],
+    vars: &'a BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Serialize)]
+struct NetworkConfig<'a> {
+    version: u32,
+    ethernets: BTreeMap<&'static str, Ethernet<'a>>,
+}
+
+#[derive(Serialize)]
+struct Ethernet<'a> {
+    r#match: Match<'a>,
+    addresses: [HostAddress; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    routes: Option<[Route; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nameservers: Option<Nameservers<'a>>,
+}
+
+/// Which interface of the machine.
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Match<'a> {
+    MacAddress(&'a str),
+    /// A glob of kernel and predictable names.
+    Name(&'static str),
+}
+
+#[derive(Serialize)]
+struct Route {
+    to: &'static str,
+    via: Ipv4Addr,
+}
+
+#[derive(Serialize)]
+struct Nameservers<'a> {
+    addresses: &'a [IpAddr],
+}
+
+/// The seed of a host.
+///
+/// # Errors
+/// The cluster has no such host.
+pub fn files(cluster: &Cluster, name: &str) -> Result<Files, Error> {
+    let host =
+        cluster.hosts.get(name).ok_or_else(|| Error::UnknownHost { name: name.to_owned() })?;
+    let meta_data = MetaData {
+        // Cluster and name are the identity. Addresses, keys and vars may change without the
+        // machine becoming another one, so they are no part of it.
+        instance_id: format!("{}-{name}", cluster.name),
+        local_hostname: name,
+        public_keys: &host.ssh_authorized_keys,
+        vars: &host.vars,
+    };
+    let json = |file: &'static str, result: serde_json::Result<String>| {
+        let text = result.map_err(|source| Error::Encode { file, source })?;
+        Ok::<_, Error>((file.to_owned(), (text + "\n").into_bytes()))
+    };
+    Ok(Files::from([
+        json("meta-data", serde_json::to_string_pretty(&meta_data))?,
+        json("network-config", serde_json::to_string_pretty(&network_config(cluster, host)))?,
+        ("user-data".to_owned(), USER_DATA.as_bytes().to_vec()),
+    ]))
+}
+
+fn network_config<'a>(cluster: &'a Cluster, host: &'a Host) -> NetworkConfig<'a> {
+    let nameservers = &cluster.networks.nameservers;
+    let ethernet = Ethernet {
+        r#match: match &host.mac {
+            Some(mac) => Match::MacAddress(mac),
+            // eth0, eno1, ens3, enp1s0: any ethernet, for machines that have one.
+            None => Match::Name("e*"),
+        },
+        addresses: [host.address],
+        routes: cluster.networks.gateway.map(|via| [Route { to: "default", via }]),
+        nameservers: (!nameservers.is_empty()).then_some(Nameservers { addresses: nameservers }),
+    };
+    NetworkConfig { version: 2, ethernets: BTreeMap::from([("primary", ethernet)]) }
+}
+
+/// The files as a CD image.
+///
+/// # Errors
+/// The files do not fit one.
+pub fn iso(files: &Files) -> Result<Vec<u8>, Error> {
+    let volume = iso::Volume { label: NOCLOUD_LABEL.to_owned(), mtime: MTIME };
+    Ok(iso::encode(&volume, files)?)
+}
+
+/// The files as a FAT disk image, without a partition table.
+///
+/// # Errors
+/// The files do not fit one.
+pub fn vfat(files: &Files) -> Result<Vec<u8>, Error> {
+    let n_bytes: u64 = files.values().map(|data| data.len() as u64).sum();
+    let mut id = [0; 4];
+    let digest = files.iter().flat_map(|(name, data)| [name.as_bytes(), &[0], data].concat());
+    id.copy_from_slice(&Digest::of(&digest.collect::<Vec<u8>>()).as_bytes()[..4]);
+    let volume = fat::Volume {
+        // Twice the data leaves room for clusters that are not full.
+        len: (2 * n_bytes).next_multiple_of(MIN_VFAT_LEN).max(MIN_VFAT_LEN),
+        kind: fat::Kind::Small,
+        label: NOCLOUD_LABEL.to_owned(),
+        id: u32::from_le_bytes(id),
+        mtime: MTIME,
+    };
+    let files = files.iter().map(|(name, data)| (name.clone(), data.as_slice())).collect();
+    Content::from(fat::encode(&volume, &files)?).to_vec().map_err(Error::Memory)
+}
+
+#[cfg(test)]
+mod tests;

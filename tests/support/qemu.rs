@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The quickstart's images, and machines that boot them as hosts of its cluster.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use kiln::{
+    digest::Digest,
+    plan::{self, Given, Plan},
+    qemu::{Host, Machine, Network, Ready, Spec},
+    seed, sys,
+};
+
+use super::guest;
+
+/// Time until a role is ready, on a busy host under emulation.
+pub(crate) const BOOT: Duration = Duration::from_secs(600);
+
+/// Machines are run one test after the other: two processors bear no more.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The plan of a role of the quickstart.
+pub(crate) fn plan_of(role: &str) -> &'static Plan {
+    static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
+    let plans = PLANS.get_or_init(|| {
+        let workspace = sys::workspace::load(repository()).expect("a workspace");
+        let given = Given { epoch: 0, init: Digest::of(b"") };
+        plan::plan(&workspace, &[], given).unwrap_or_else(|invalid| panic!("{invalid}"))
+    });
+    plans.iter().find(|plan| plan.profile.role == role).expect("a role of the quickstart")
+}
+
+/// The image that `make images` built, or the one in `$KILN_OUT`.
+pub(crate) fn image(role: &str) -> PathBuf {
+    let out = std::env::var_os("KILN_OUT").map_or_else(|| "out".into(), PathBuf::from);
+    let name = format!("{}-{role}.raw", plan_of(role).cluster.name);
+    let image = repository().join(out).join(role).join(name);
+    assert!(image.is_file(), "there is no image '{}': run `make images`", image.display());
+    image
+}
+
+/// A machine for a host of the quickstart, with the host's seed and a way in for tests.
+pub(crate) fn spec_for(name: &str, scratch: &Path) -> Spec {
+    let cluster = &plan_of("lb").cluster;
+    let host = &cluster.hosts[name];
+    let medium = scratch.join(format!("{name}.iso"));
+    fs::write(&medium, seed::iso(&seed::files(cluster, name).unwrap()).unwrap()).unwrap();
+    Spec {
+        seed: Some(medium),
+        mac: host.mac.clone(),
+        network: Network::Isolated,
+        credentials: guest::credentials(),
+        port: true,
+        ..Spec::new(&image(&host.role))
+    }
+}
+
+pub(crate) fn start(spec: &Spec) -> Machine {
+    let host = Host::find().unwrap_or_else(|error| panic!("{error:#}"));
+    Machine::start(&host, spec).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// The ready line, which must be that of the host.
+pub(crate) fn wait_ready(machine: &mut Machine, name: &str) -> Ready {
+    let ready = machine.wait_ready(BOOT).unwrap_or_else(|error| panic!("'{name}': {error:#}"));
+    let cluster = &plan_of("lb").cluster;
+    let host = &cluster.hosts[name];
+    let boot = ready.boot;
+    println!("{name}: ready after {boot} s ({:?})", machine.acceleration);
+    let wanted = Ready {
+        role: host.role.clone(),
+        hostname: name.to_owned(),
+        address: host.address.address,
+        prefix: host.address.prefix,
+        version: cluster.version.clone(),
+        boot,
+    };
+    assert_eq!(ready, wanted);
+    ready
+}
