@@ -169,7 +169,7 @@ fn syntax(text: &str, error: &toml::de::Error) -> Error {
 impl std::fmt::Display for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = toml::to_string_pretty(self).expect("strings, numbers, lists and tables");
-        write!(f, "{HEADER}{}\n", text.trim_end())
+        writeln!(f, "{HEADER}{}", text.trim_end())
     }
 }
 
