@@ -1,12 +1,293 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `kiln build`.
+//! `kiln build`: the recipe, from people's files to disks.
+//!
+//! All roles share one fetch and one unpacking; then each role is built on its own, side by side.
+//! Nothing is put in place before every role is whole.
 
-use anyhow::Result;
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, Write as _},
+    path::Path,
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
+use rayon::prelude::*;
 
 use super::Context;
-use crate::cli;
+use crate::{
+    boot::{self, esp::EspInputs, initrd::InitrdInputs, uki::UkiParts},
+    cli,
+    debian::deb,
+    digest::Digest,
+    disk::{
+        self,
+        layout::{self, Area, Contents, DiskLayout},
+    },
+    error::refuse,
+    fetch::{Fetched, Fetcher},
+    formats::{squashfs, verity},
+    lock::{self, Lock, LockedPackage},
+    outputs::{self, Manifest},
+    plan::Plan,
+    progress::Progress,
+    rootfs::{self, Root, modules::Survey},
+    store::{BlockCache, Store},
+    sys::{self, interrupt, scratch::Scratch},
+    tree::{Content, TreePath},
+    units::Bytes,
+    workspace::Workspace,
+};
+
+/// What every role of one build shares.
+struct Shared<'a> {
+    workspace: &'a Workspace,
+    folder: &'a Path,
+    lock: &'a Lock,
+    packages: BTreeMap<Digest, rootfs::Package>,
+    blocks: BlockCache,
+    scratch: &'a Scratch,
+}
 
 pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
-    let _ = (context, args);
-    Err(crate::error::refuse("'kiln build' is not built yet", "wait for it"))
+    let (workspace, plans) = super::load(context, &args.roles)?;
+    let lock = lock::file::read_matching(&context.workspace, &plans)?;
+    let progress = Progress::new(context.quiet);
+    let store = Store::new(&context.cache);
+
+    let mirror = plans.first().and_then(|plan| plan.cluster.mirror.as_deref());
+    let fetcher = Fetcher::new(&args.network, mirror, store.clone(), progress.clone())?;
+    let roles = plans.iter().map(|plan| plan.profile.role.clone()).collect();
+    let fetched = fetcher.packages(&lock, &roles)?;
+
+    let out = context.workspace.join(&args.out);
+    let scratch = Scratch::inside(&out)?;
+    progress.say(format!("unpacking {} packages", fetched.len()));
+    let shared = Shared {
+        workspace: &workspace,
+        folder: &context.workspace,
+        lock: &lock,
+        packages: unpack(&store, &fetched)?,
+        blocks: store.blocks()?,
+        scratch: &scratch,
+    };
+    let manifests: Vec<Manifest> = plans
+        .par_iter()
+        .map(|plan| {
+            let role = &plan.profile.role;
+            progress.say(format!("building '{role}'"));
+            build(&shared, plan).with_context(|| format!("building '{role}'"))
+        })
+        .collect::<Result<_>>()?;
+    interrupt::check()?;
+    for manifest in &manifests {
+        let folder = out.join(&manifest.role);
+        outputs::publish(&scratch.path().join(&manifest.role), &folder)?;
+        for output in &manifest.outputs {
+            let (file, size) = (folder.join(&output.file), Bytes(output.size));
+            progress.say(format!("built '{}' ({size}, {})", file.display(), output.sha256.short()));
+        }
+    }
+    if args.json {
+        let json = serde_json::to_string_pretty(&manifests).context("encoding the manifests")?;
+        super::print(&(json + "\n"))?;
+    }
+    Ok(())
+}
+
+/// Packages as data, by the digest of their `.deb`.
+fn unpack(store: &Store, fetched: &[Fetched]) -> Result<BTreeMap<Digest, rootfs::Package>> {
+    let unpack = |fetched: &Fetched| {
+        interrupt::check()?;
+        let locked = fetched.locked();
+        let task = || format!("unpacking '{}'", locked.file_name());
+        let unpacked = store.unpacked(fetched)?;
+        let entries = deb::entries(unpacked.source, unpacked.len).with_context(task)?;
+        let control = deb::control(fetched.open()?).with_context(task)?;
+        let mut package = rootfs::Package::new(entries, &control).with_context(task)?;
+        package.modules = survey(store, locked, &package.entries).with_context(task)?;
+        Ok((locked.sha256, package))
+    };
+    fetched.par_iter().map(unpack).collect()
+}
+
+/// What a package's kernel modules say; read once per package, because it takes long.
+fn survey(
+    store: &Store,
+    package: &LockedPackage,
+    entries: &[deb::Entry],
+) -> Result<Option<Arc<Survey>>> {
+    if !entries.iter().any(|entry| entry.path.as_str().contains("/modules/")) {
+        return Ok(None);
+    }
+    let json = store.derived("modules", &package.sha256, || {
+        Ok(serde_json::to_vec(&Survey::of(entries)?)?)
+    })?;
+    let survey: Option<Survey> = serde_json::from_slice(&json)?;
+    Ok(survey.map(Arc::new))
+}
+
+/// One role, from packages to a finished folder of results.
+fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
+    let folder = shared.scratch.path().join(&plan.profile.role);
+    sys::fs::create_dirs(&folder)?;
+    let name = format!("{}-{}", plan.cluster.name, plan.profile.role);
+
+    let root = assemble(shared, plan)?;
+    let (image, n_bytes) = write_root(shared, plan, &root, &folder.join("root"))?;
+    let (tree, verified) = write_verity(plan, &image, &folder.join("verity"))?;
+    interrupt::check()?;
+
+    let command_line =
+        boot::command_line(&plan.profile.kernel.arguments, &verified.root_hash);
+    let initrd = initrd(plan, &root)?;
+    let uki = boot::uki::build(
+        &root.boot.stub.to_vec()?,
+        &UkiParts {
+            osrel: &root.os_release,
+            cmdline: &command_line,
+            uname: &root.kernel.release,
+            initrd: &initrd,
+            linux: &root.kernel.image.to_vec()?,
+            ucode: None,
+        },
+    )
+    .context("linking the unified kernel image")?;
+    let esp = boot::esp::build(&EspInputs {
+        len: plan.profile.disk.esp.get(),
+        digest: &plan.digest,
+        epoch: plan.epoch,
+        loader: &root.boot.loader.to_vec()?,
+        uki_name: &boot::esp::uki_name(&name, &plan.cluster.version),
+        uki: &uki,
+    })
+    .context("making the EFI system partition")?;
+
+    let layout = lay_out(plan, &name, image.len(), &verified)?;
+    let parts =
+        [(Area::Esp, esp.into()), (Area::Root, image), (Area::Verity, tree)];
+    let raw = format!("{name}.raw");
+    disk::write::write(&layout, &parts, &folder.join(&raw))?;
+    for part in ["root", "verity"] {
+        sys::fs::remove(&folder.join(part))?;
+    }
+    interrupt::check()?;
+
+    let sizes = [
+        ("root", n_bytes),
+        ("verity", verified.bytes),
+        ("initrd", initrd.len() as u64),
+        ("uki", uki.len() as u64),
+        ("kiln-init", crate::KILN_INIT.len() as u64),
+    ];
+    let manifest = Manifest {
+        schema: outputs::MANIFEST_SCHEMA,
+        cluster: plan.cluster.name.clone(),
+        role: plan.profile.role.clone(),
+        version: plan.cluster.version.clone(),
+        kiln: env!("CARGO_PKG_VERSION").to_owned(),
+        kiln_init: Digest::of(crate::KILN_INIT),
+        plan: plan.digest,
+        epoch: plan.epoch,
+        kernel: root.kernel.release.clone(),
+        root_hash: verified.root_hash,
+        command_line,
+        partitions: outputs::partitions(&layout),
+        outputs: vec![outputs::describe(&folder, &raw)?],
+        packages: shared.lock.packages_of(&plan.profile.role).map(Into::into).collect(),
+        overlays: plan.profile.overlays.clone(),
+        absent: outputs::absent(),
+        sizes: sizes.map(|(part, size)| (part.to_owned(), size)).into(),
+    };
+    outputs::finish(&folder, &manifest)?;
+    Ok(manifest)
+}
+
+fn assemble(shared: &Shared<'_>, plan: &Plan) -> Result<Root> {
+    let packages: Vec<rootfs::Package> = shared
+        .lock
+        .packages_of(&plan.profile.role)
+        .map(|locked| shared.packages[&locked.sha256].clone())
+        .collect();
+    let binaries: BTreeMap<TreePath, Content> = plan
+        .profile
+        .binaries
+        .iter()
+        .map(|(path, binary)| {
+            Ok((path.clone(), sys::fs::content(&shared.folder.join(&binary.source))?))
+        })
+        .collect::<Result<_>>()?;
+    rootfs::assemble(&rootfs::Inputs {
+        plan,
+        packages: &packages,
+        overlays: &shared.workspace.overlays_of(&plan.profile),
+        init: Content::bytes(crate::KILN_INIT),
+        binaries: &binaries,
+    })
+    .context("assembling the root")
+}
+
+/// The root as squashfs, in a scratch file; also the size of the file system without padding.
+fn write_root(
+    shared: &Shared<'_>,
+    plan: &Plan,
+    root: &Root,
+    path: &Path,
+) -> Result<(Content, u64)> {
+    let mut file = BufWriter::with_capacity(1 << 20, sys::fs::create(path)?);
+    let options = squashfs::Options::new(plan.epoch);
+    let summary = squashfs::write(&root.tree, &options, &shared.blocks, &mut file)
+        .map_err(explain_space)
+        .context("writing the root file system")?;
+    file.flush().with_context(|| format!("writing '{}'", path.display()))?;
+    Ok((sys::fs::content(path)?, summary.bytes_used))
+}
+
+fn write_verity(plan: &Plan, image: &Content, path: &Path) -> Result<(Content, verity::Verity)> {
+    let mut file = BufWriter::with_capacity(1 << 20, sys::fs::create(path)?);
+    let params = verity::Params {
+        salt: *plan.digest.derive("verity salt").as_bytes(),
+        uuid: plan.digest.uuid("verity"),
+    };
+    let verified = verity::write(image, &params, &mut file).context("hashing the root")?;
+    file.flush().with_context(|| format!("writing '{}'", path.display()))?;
+    Ok((sys::fs::content(path)?, verified))
+}
+
+fn initrd(plan: &Plan, root: &Root) -> Result<Vec<u8>> {
+    let handoff = serde_json::to_vec(&root.handoff).context("encoding the hand-off")?;
+    let inputs = InitrdInputs {
+        init: crate::KILN_INIT,
+        handoff_json: &handoff,
+        modules: &root.kernel.initrd_files(),
+        epoch: plan.epoch,
+    };
+    boot::initrd::build(&inputs).context("making the initramfs")
+}
+
+fn lay_out(plan: &Plan, name: &str, root_len: u64, verity: &verity::Verity) -> Result<DiskLayout> {
+    let contents = Contents {
+        name,
+        version: &plan.cluster.version,
+        root_len,
+        verity_len: verity.bytes,
+        root_hash: &verity.root_hash,
+        plan: &plan.digest,
+    };
+    layout::lay_out(&plan.profile.disk, &contents)
+        .map_err(|error| match error.help() {
+            Some(help) => refuse(&error, help),
+            None => error.into(),
+        })
+        .context("laying out the disk")
+}
+
+/// A full disk is said in words that help.
+fn explain_space(error: squashfs::Error) -> anyhow::Error {
+    match &error {
+        squashfs::Error::Write(source) if source.kind() == io::ErrorKind::StorageFull => {
+            refuse(&error, "free some space, or name another folder with --out")
+        }
+        _ => error.into(),
+    }
 }

@@ -4,6 +4,8 @@
 //! None of them is needed in the running root, so they leave the tree: the kernel travels in the
 //! UKI, and `/boot` is where the ESP is mounted.
 
+use std::collections::BTreeMap;
+
 use super::{Draft, Error};
 use crate::tree::{Content, Inode, Kind, TreePath};
 
@@ -24,6 +26,29 @@ pub struct KernelFiles {
     pub early_modules: Vec<String>,
     /// Modules in the root.
     pub module_count: usize,
+}
+
+impl KernelFiles {
+    /// Everything that the initramfs carries below [`kiln_contract::path::INITRD_MODULES`], by
+    /// its path there.
+    pub fn initrd_files(&self) -> BTreeMap<String, Content> {
+        let inside = |path: &TreePath| {
+            let path = path.as_str();
+            let inside = path.strip_prefix(kiln_contract::path::INITRD_MODULES).unwrap_or(path);
+            inside.trim_start_matches('/').to_owned()
+        };
+        let modules = self.initrd_modules.iter();
+        let mut files: BTreeMap<String, Content> =
+            modules.map(|(path, content)| (inside(path), content.clone())).collect();
+        for (name, text) in [
+            ("modules.dep", &self.modules_dep),
+            ("modules.alias", &self.modules_alias),
+            ("modules.softdep", &self.modules_softdep),
+        ] {
+            files.insert(name.to_owned(), Content::bytes(text.as_bytes()));
+        }
+        files
+    }
 }
 
 /// The UEFI programs of systemd-boot.

@@ -28,7 +28,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub use boot::{BootFiles, KernelFiles};
 use draft::Draft;
 use kiln_init::handoff::Handoff;
-pub use packages::Package;
+pub use packages::{ControlError, Package};
 
 use crate::{
     diagnostic::{Diagnostic, nearest},

@@ -14,7 +14,11 @@ use super::{
     modules::Survey,
 };
 use crate::{
-    debian::deb::{self, Entry},
+    debian::{
+        control,
+        deb::{self, Entry},
+        dependency,
+    },
     tree::{Inode, Kind, Meta, Origin, TreePath},
 };
 
@@ -28,6 +32,36 @@ pub struct Package {
     pub replaces: BTreeSet<String>,
     /// What its kernel modules say, if that was read before. None is always right, but slower.
     pub modules: Option<Arc<Survey>>,
+}
+
+impl Package {
+    /// A package of its archive's members and its control text.
+    ///
+    /// # Errors
+    /// The control text cannot be understood.
+    pub fn new(entries: Vec<Entry>, control: &str) -> Result<Self, ControlError> {
+        let stanza = control::single(control)?;
+        let field = |name: &'static str| stanza.get(name).ok_or(ControlError::Missing(name));
+        let replaces = dependency::relations(stanza.get("Replaces").unwrap_or_default())?;
+        Ok(Self {
+            name: field("Package")?.into(),
+            version: field("Version")?.to_owned(),
+            entries,
+            replaces: replaces.iter().map(|relation| relation.name.to_owned()).collect(),
+            modules: None,
+        })
+    }
+}
+
+/// Why a package's control text is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    #[error(transparent)]
+    Text(#[from] control::Error),
+    #[error("the field 'Replaces': {0}")]
+    Replaces(#[from] dependency::Error),
+    #[error("the control text has no field '{0}'")]
+    Missing(&'static str),
 }
 
 /// Modes and owners that maintainer scripts set by dpkg-statoverride.

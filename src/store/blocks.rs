@@ -27,6 +27,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     digest::{Digest, Hasher},
+    formats::squashfs::BlockStore,
     units::Bytes,
 };
 
@@ -274,6 +275,16 @@ fn decode(record: &[u8; RECORD], pack: Option<usize>) -> (Digest, Place) {
         check: part(record, 44),
     };
     (Digest::from(part::<32>(record, 0)), place)
+}
+
+impl BlockStore for BlockCache {
+    fn get(&self, key: &Digest) -> Option<Vec<u8>> {
+        Self::get(self, key)
+    }
+
+    fn put(&self, key: &Digest, block: &[u8]) {
+        Self::put(self, key, block);
+    }
 }
 
 #[cfg(test)]

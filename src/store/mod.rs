@@ -7,6 +7,7 @@
 //! indexes/ARCHIVE/SUITE/InRelease   the newest verified one, for work without a network
 //! unpacked/ab/DIGEST.tar            data.tar of the package DIGEST, decompressed
 //! unpacked/ab/DIGEST.sha256         digest of that .tar
+//! modules/ab/DIGEST                 what the kernel modules of a package say
 //! blocks/*.data, *.index            compressed blocks: see [`blocks`]
 //! ```
 //!
@@ -73,6 +74,31 @@ impl Store {
             Some(unpacked) => Ok(unpacked),
             None => self.unpack(package).with_context(task),
         }
+    }
+
+    /// Something that takes long to make from the package `of` and is small: made once, verified
+    /// each time. `kind` names the folder.
+    pub fn derived(
+        &self,
+        kind: &str,
+        of: &Digest,
+        make: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        let path = self.named(kind, of, "");
+        if let Some(kept) = sys::fs::read_if_present(&path)?
+            && let Some((digest, bytes)) = kept.split_first_chunk::<32>()
+            && Digest::of(bytes).as_bytes() == digest
+        {
+            return Ok(bytes.to_vec());
+        }
+        let bytes = make()?;
+        sys::fs::create_dirs(path.parent().expect("below the cache"))?;
+        let mut file = ScratchFile::beside(&path)?;
+        file.write_all(Digest::of(&bytes).as_bytes())
+            .and_then(|()| file.write_all(&bytes))
+            .with_context(|| format!("writing '{}'", path.display()))?;
+        file.appear()?;
+        Ok(bytes)
     }
 
     /// Compressed blocks of earlier builds.

@@ -64,6 +64,15 @@ pub fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| format!("reading '{}'", path.display()))
 }
 
+/// The file's bytes, or none if there is no such file.
+pub fn read_if_present(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading '{}'", path.display())),
+    }
+}
+
 /// The file's text, or none if there is no such file.
 pub fn read_text_if_present(path: &Path) -> Result<Option<String>> {
     match fs::read_to_string(path) {

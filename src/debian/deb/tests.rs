@@ -11,7 +11,7 @@ use crate::debian::control as deb822;
 fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, data) in members {
-        write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, data.len())
+        writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, data.len())
             .expect("memory");
         bytes.extend_from_slice(data);
         bytes.resize(bytes.len().next_multiple_of(2), b'\n');

@@ -3,12 +3,13 @@ use std::{io::Write as _, time::SystemTime};
 
 use sequoia_openpgp::{
     Cert,
-    cert::CertBuilder,
+    cert::{CertBuilder, CertRevocationBuilder},
     policy::StandardPolicy,
     serialize::{
         Serialize as _,
         stream::{Message, Signer},
     },
+    types::ReasonForRevocation,
 };
 
 use super::*;
@@ -169,6 +170,28 @@ fn an_expired_key_is_refused() {
     let signed = sign(TEXT, &[&cert]);
     assert!(verify(&signed, &keyring(&cert), DATE, &TRIXIE).is_ok());
     let error = verify(&signed, &keyring(&cert), DATE + 2 * DAY, &TRIXIE).expect_err("expired");
+    assert!(matches!(error, Error::BadKey { .. }), "{error}");
+}
+
+#[test]
+fn a_key_that_was_retired_later_is_refused() {
+    let cert = key();
+    let signed = sign(TEXT, &[&cert]);
+    let mut signer = cert
+        .primary_key()
+        .key()
+        .clone()
+        .parts_into_secret()
+        .and_then(|key| key.into_keypair())
+        .expect("not encrypted");
+    let retired = CertRevocationBuilder::new()
+        .set_reason_for_revocation(ReasonForRevocation::KeyRetired, b"")
+        .and_then(|builder| builder.set_signature_creation_time(time(DATE + DAY)))
+        .and_then(|builder| builder.build(&mut signer, &cert, None))
+        .expect("signs");
+    let (cert, _) = cert.insert_packets(retired).expect("fits");
+    assert!(verify(&signed, &keyring(&cert), DATE, &TRIXIE).is_ok());
+    let error = verify(&signed, &keyring(&cert), DATE + 2 * DAY, &TRIXIE).expect_err("retired");
     assert!(matches!(error, Error::BadKey { .. }), "{error}");
 }
 
