@@ -17,6 +17,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::units::Bytes;
 
+/// A task's bar, in indicatif's template language.
+const TASK: &str = "{msg} [{bar:30}] {binary_bytes} of {binary_total_bytes}, \
+                    {binary_bytes_per_sec}, {eta}";
+/// The bar of one part of it.
+const ITEM: &str = "  {wide_msg} [{bar:20}] {binary_total_bytes:>11}";
+
 /// Time between two lines of one task.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
@@ -63,10 +69,7 @@ impl Progress {
     pub fn bytes(&self, doing: impl Into<String>, done: impl Into<String>, total: Bytes) -> Task {
         let bar = match &self.0 {
             Mode::Bars(bars) => {
-                let bar = ProgressBar::new(total.get()).with_style(style(
-                    "{msg} [{bar:30}] {binary_bytes} of {binary_total_bytes}, \
-                     {binary_bytes_per_sec}, {eta}",
-                ));
+                let bar = ProgressBar::new(total.get()).with_style(style(TASK));
                 Some(bars.add(bar.with_message(doing.into()).with_finish(CLEAR)))
             }
             Mode::Lines => Some(ProgressBar::hidden().with_message(doing.into())),
@@ -120,8 +123,7 @@ impl Task {
         self.0.worked.store(true, Relaxed);
         let bar = match &self.0.progress.0 {
             Mode::Bars(bars) => {
-                let bar = ProgressBar::new(size)
-                    .with_style(style("  {wide_msg} [{bar:20}] {binary_total_bytes:>11}"));
+                let bar = ProgressBar::new(size).with_style(style(ITEM));
                 Some(bars.add(bar.with_message(name.to_owned()).with_finish(CLEAR)))
             }
             Mode::Lines | Mode::Quiet => None,

@@ -35,12 +35,12 @@ pub struct Context {
 
 /// Carries out one command line.
 pub fn run(cli: &Cli) -> Result<()> {
-    crate::sys::interrupt::install()?;
+    sys::interrupt::install()?;
     let context = Context {
         workspace: cli.workspace.clone(),
         cache: match &cli.cache {
             Some(cache) => cache.clone(),
-            None => crate::sys::cache_dir()?,
+            None => sys::cache_dir()?,
         },
         quiet: cli.quiet,
     };

@@ -35,7 +35,7 @@ const CODENAMES: [&str; 14] = [
 /// Parses one file; `name` tells the style: `*.sources` is deb822, everything else is lines.
 pub fn parse(name: &str, text: &str) -> Vec<Source> {
     if name.ends_with(".sources") {
-        stanzas(text).iter().flat_map(|stanza| from_stanza(stanza)).collect()
+        stanzas(text).iter().flat_map(from_stanza).collect()
     } else {
         text.lines().filter_map(from_line).collect()
     }

@@ -4,11 +4,12 @@
 //! HTTP semantics are those of RFC 9110; ranges are its section 14. `file://` works too.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read, Seek as _, SeekFrom, Write as _},
     path::Path,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -17,8 +18,13 @@ use std::{
 use anyhow::{Context as _, Result};
 use ureq::{
     Agent,
-    http::{Response, StatusCode, header},
+    config::Config,
+    http::{Response, StatusCode, Uri, header, uri::Authority},
     tls::{RootCerts, TlsConfig},
+    unversioned::{
+        resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
+        transport::{DefaultConnector, NextTimeout},
+    },
 };
 
 use crate::{
@@ -92,8 +98,12 @@ impl Client {
             .timeout_send_request(Some(PHASE))
             .timeout_recv_response(Some(PHASE))
             .timeout_per_read(Some(STALL))
+            .max_idle_connections(super::MAX_JOBS)
+            .max_idle_connections_per_host(super::MAX_JOBS)
             .build();
-        Self { agent: Agent::new_with_config(config), backoff: BACKOFF }
+        let connector = DefaultConnector::new();
+        let agent = Agent::with_parts(config, connector, RememberingResolver::default());
+        Self { agent, backoff: BACKOFF }
     }
 
     /// The same with another pause between tries.
@@ -256,6 +266,33 @@ impl Client {
             tries += 1;
             pause *= 2;
         }
+    }
+}
+
+/// Looks each name up once: hundreds of requests go to one or two hosts, and a resolver that
+/// loses one answer in a hundred would cost seconds each time.
+#[derive(Debug, Default)]
+struct RememberingResolver {
+    inner: DefaultResolver,
+    known: Mutex<BTreeMap<String, ResolvedSocketAddrs>>,
+}
+
+impl Resolver for RememberingResolver {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        config: &Config,
+        timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        let (scheme, authority) = (uri.scheme_str(), uri.authority().map(Authority::as_str));
+        let key = format!("{}://{}", scheme.unwrap_or_default(), authority.unwrap_or_default());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(addresses) = known.get(&key) {
+            return Ok(addresses.clone());
+        }
+        let addresses = self.inner.resolve(uri, config, timeout)?;
+        known.insert(key, addresses.clone());
+        Ok(addresses)
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `kiln.lock` in a workspace: read, compared with what the profiles ask for, written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
@@ -10,7 +10,7 @@ use crate::{error::refuse, plan::Plan, sys};
 
 /// The workspace's lock, if there is one.
 pub fn read(workspace: &Path) -> Result<Option<Lock>> {
-    let path = workspace.join(FILE);
+    let path = path(workspace);
     let task = || format!("reading '{}'", path.display());
     // A wrong file of any size must not fill the memory.
     if sys::fs::len_if_present(&path)?.is_some_and(|len| len > MAX_SIZE as u64) {
@@ -22,10 +22,8 @@ pub fn read(workspace: &Path) -> Result<Option<Lock>> {
 
 /// The workspace's lock, if it was made for what `plans` ask for.
 pub fn read_matching(workspace: &Path, plans: &[Plan]) -> Result<Lock> {
-    let lock = read(workspace)?.ok_or_else(|| {
-        let path = workspace.join(FILE);
-        refuse(format!("there is no '{}'", path.display()), RENEW)
-    });
+    let lock = read(workspace)?
+        .ok_or_else(|| refuse(format!("there is no '{}'", path(workspace).display()), RENEW));
     let lock = lock.context("reading what was locked")?;
     for plan in plans {
         matches(&lock, plan)?;
@@ -43,7 +41,12 @@ pub fn matches(lock: &Lock, plan: &Plan) -> Result<()> {
 
 /// Writes the workspace's lock, whole or not at all.
 pub fn write(workspace: &Path, lock: &Lock) -> Result<()> {
-    sys::fs::write_atomic(&workspace.join(FILE), lock.to_string().as_bytes())
+    sys::fs::write_atomic(&path(workspace), lock.to_string().as_bytes())
+}
+
+/// As people would type it.
+fn path(workspace: &Path) -> PathBuf {
+    if workspace == Path::new(".") { PathBuf::from(FILE) } else { workspace.join(FILE) }
 }
 
 const AGAIN: &str = "restore the file, or remove it and run 'kiln lock'";

@@ -78,8 +78,8 @@ pub struct LockedPackage {
 /// Why a text is no lock.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("{0}")]
-    Syntax(String),
+    #[error("line {line}: {what}")]
+    Syntax { line: usize, what: String },
     #[error("schema is {found}, this kiln reads {SCHEMA}")]
     Schema { found: u32 },
     #[error("it has {found} bytes, at most {MAX_SIZE} are read")]
@@ -101,11 +101,11 @@ impl Lock {
             return Err(Error::TooLarge { found: text.len() });
         }
         // The schema is read first: another schema may have other keys.
-        let head: Head = toml::from_str(text).map_err(|error| syntax(&error))?;
+        let head: Head = toml::from_str(text).map_err(|error| syntax(text, &error))?;
         if head.schema != SCHEMA {
             return Err(Error::Schema { found: head.schema });
         }
-        let lock: Self = toml::from_str(text).map_err(|error| syntax(&error))?;
+        let lock: Self = toml::from_str(text).map_err(|error| syntax(text, &error))?;
         lock.validate()?;
         Ok(lock)
     }
@@ -160,15 +160,16 @@ struct Head {
     schema: u32,
 }
 
-/// The line and the fact; toml's own text also quotes the line.
-fn syntax(error: &toml::de::Error) -> Error {
-    Error::Syntax(error.to_string().trim_end().replace('\n', "\n       "))
+fn syntax(text: &str, error: &toml::de::Error) -> Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let what = error.message().trim_end().replace('\n', "; ");
+    Error::Syntax { line: before.matches('\n').count() + 1, what }
 }
 
 impl std::fmt::Display for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let text = toml::to_string_pretty(self).expect("strings, numbers, lists and tables");
-        write!(f, "{HEADER}{}\n", text.trim_end())
+        writeln!(f, "{HEADER}{}", text.trim_end())
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) fn compare(locked: &LockedRole, now: &LockedRole) -> Result<(), Stale
     let preferences = |role: &LockedRole| {
         role.prefer.iter().map(|(name, choice)| format!("{choice} for {name}")).collect()
     };
-    note(&mut changes, "preference", &preferences(locked), &preferences(&now));
+    note(&mut changes, "preference", &preferences(locked), &preferences(now));
     Err(Stale::Request { changes, locked: locked.request.short(), now: now.request.short() })
 }
 

@@ -226,10 +226,10 @@ fn kept_packs(folder: &Path, limit: Bytes) -> io::Result<Vec<PathBuf>> {
     let mut packs = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "data") {
-            if let Ok(meta) = fs::metadata(&path) {
-                packs.push((meta.modified()?, path, meta.len()));
-            }
+        if path.extension().is_some_and(|extension| extension == "data")
+            && let Ok(meta) = fs::metadata(&path)
+        {
+            packs.push((meta.modified()?, path, meta.len()));
         }
     }
     packs.sort_by(|a, b| b.cmp(a));

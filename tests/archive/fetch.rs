@@ -33,7 +33,8 @@ struct World {
 impl World {
     /// A server that has `debs`.
     fn with(debs: &[Deb]) -> Self {
-        let world = Self { server: Server::start(), folder: tempfile::tempdir().unwrap() };
+        let world =
+            Self { server: Server::start(), folder: tempfile::tempdir().expect("a folder") };
         debs.iter().for_each(|deb| world.server.put(&at(deb), deb.bytes.clone()));
         world
     }
@@ -65,7 +66,7 @@ impl World {
 
     /// The refusal, word for word, and that nothing is left of the package.
     fn check_refusal(&self, deb: &Deb, message: &str) {
-        let error = self.fetch(std::slice::from_ref(deb)).unwrap_err();
+        let error = self.fetch(std::slice::from_ref(deb)).expect_err("refused");
         assert_eq!(Report(&error).to_string(), message);
         assert_eq!(self.files(), Vec::<PathBuf>::new());
     }
@@ -75,8 +76,8 @@ impl World {
         let mut files = Vec::new();
         let mut folders = vec![self.folder.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
+            for entry in fs::read_dir(folder).expect("readable") {
+                let path = entry.expect("readable").path();
                 if path.is_dir() { folders.push(path) } else { files.push(path) }
             }
         }
@@ -88,7 +89,7 @@ impl World {
     fn file(&self) -> PathBuf {
         let files = self.files();
         assert_eq!(files.len(), 1, "{files:?}");
-        files.into_iter().next().unwrap()
+        files.into_iter().next().expect("one")
     }
 }
 

@@ -108,13 +108,6 @@ impl Server {
         std::mem::take(&mut self.state().log)
     }
 
-    /// Waits for a request whose log line contains `text`.
-    pub(crate) fn wait_for(&self, text: &str) {
-        while !self.state().log.iter().any(|line| line.contains(text)) {
-            thread::yield_now();
-        }
-    }
-
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with it")
     }
@@ -398,6 +391,9 @@ fn tar(files: &[(&str, &str)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_789_199_741);
         builder.append_data(&mut header, path, content.as_bytes()).expect("memory");
     }
     builder.into_inner().expect("memory")
@@ -408,7 +404,7 @@ fn ar(members: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, content) in members {
         let size = content.len();
-        write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`\n", 0, 0, 0, 100_644)
+        writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{size:<10}`", 0, 0, 0, 100_644)
             .expect("memory");
         bytes.extend_from_slice(content);
         if size % 2 == 1 {
