@@ -8,5 +8,6 @@ pub(crate) mod disk_tools;
 pub(crate) mod guest;
 pub(crate) mod oci;
 pub(crate) mod qemu;
+pub(crate) mod root;
 pub(crate) mod tree;
 pub(crate) mod workspace;
