@@ -24,7 +24,7 @@ pub mod cmdline {
 pub mod path {
     /// Hand-off from the builder, JSON, in the initramfs.
     pub const HANDOFF: &str = "/kiln/boot.json";
-    /// Kernel modules of the initramfs: `.ko.xz` files below, and `modules.dep`, `modules.alias`,
+    /// Kernel modules of the initramfs: `.ko` or `.ko.xz` files below, and `modules.dep`, `modules.alias`,
     /// `modules.softdep` beside them, in depmod's text formats.
     pub const INITRD_MODULES: &str = "/lib/modules";
     /// Where the real root is mounted before `switch_root`.

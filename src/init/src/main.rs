@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         // The kernel's request_module(): see pid1::modules.
         ["-q", "--", module] => pid1::load_for_kernel(module),
+        [pid1::COLDPLUG] => pid1::coldplug(),
         ["network"] => service::network::run(),
         ["state"] => service::state::run(),
         ["ready"] => service::ready::run(),

@@ -120,6 +120,12 @@ fn the_outer_key_is_optional_and_the_own_address_is_the_first_ipv4_one() {
     assert_eq!(read("version: 2").unwrap(), Network::default());
 }
 
+/// One ethernet `nic` with these keys, which begin in line 4, is refused.
+fn assert_refused(keys: &str, message: &str) {
+    let text = format!("version: 2\nethernets:\n  nic:\n    {}\n", keys.replace('\n', "\n    "));
+    assert_eq!(read(&text).unwrap_err(), message, "{keys}");
+}
+
 #[test]
 fn what_is_not_understood_exactly_is_refused() {
     for (keys, message) in [
@@ -161,6 +167,14 @@ fn what_is_not_understood_exactly_is_refused() {
             "nameservers: {search: [\"a b\"]}",
             "4: ethernets.nic.nameservers.search[0]: expected a domain, found 'a b'",
         ),
+    ] {
+        assert_refused(keys, message);
+    }
+}
+
+#[test]
+fn matches_and_routes_that_cannot_work_are_refused() {
+    for (keys, message) in [
         (
             "set-name: lan0",
             "4: ethernets.nic: 'set-name' needs 'match' with 'macaddress' or 'driver'",
@@ -209,9 +223,7 @@ fn what_is_not_understood_exactly_is_refused() {
             "4: ethernets.nic: unknown key 'dhcp4-overrides'; expected one of: match, set-name, dhcp4, dhcp6, addresses, gateway4, gateway6, routes, nameservers, mtu, optional, wakeonlan, accept-ra, renderer",
         ),
     ] {
-        let text =
-            format!("version: 2\nethernets:\n  nic:\n    {}\n", keys.replace('\n', "\n    "));
-        assert_eq!(read(&text).unwrap_err(), message, "{keys}");
+        assert_refused(keys, message);
     }
 }
 

@@ -121,9 +121,9 @@ fn other_volumes_are_nothing_and_a_volume_without_documents_is_refused() {
     assert!(read_bytes(&[][..], "a").unwrap().is_none());
     assert!(read_bytes(&[0xff_u8; 65536][..], "a").unwrap().is_none());
     let (image, _) = fat(1440, "OTHER", &[]);
-    assert!(read_bytes(&*image, "a").unwrap().is_none());
+    assert!(read_bytes(&image, "a").unwrap().is_none());
     let (image, _) = iso("OTHER", &["-rational-rock"]);
-    assert!(read_bytes(&*image, "a").unwrap().is_none());
+    assert!(read_bytes(&image, "a").unwrap().is_none());
 
     let (mut image, _) = fat(1440, "CIDATA", &[]);
     let directory = 19 * 512..33 * 512;
@@ -133,7 +133,7 @@ fn other_volumes_are_nothing_and_a_volume_without_documents_is_refused() {
         }
     }
     assert_eq!(
-        read_bytes(&*image, "vdb").unwrap_err().to_string(),
+        read_bytes(&image, "vdb").unwrap_err().to_string(),
         "nocloud medium 'vdb': none of meta-data, network-config, user-data is there; found: README.TXT"
     );
 }
@@ -144,7 +144,7 @@ fn a_damaged_volume_is_refused() {
     let mut broken = image.clone();
     broken[512 + 3..512 * 19].fill(0);
     assert_eq!(
-        read_bytes(&*broken, "vdb").unwrap_err().to_string(),
+        read_bytes(&broken, "vdb").unwrap_err().to_string(),
         "nocloud medium 'vdb': a chain of clusters ends early or leaves the volume"
     );
     assert_eq!(

@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     os::{fd::OwnedFd, unix::fs::FileExt as _},
     path::{Path, PathBuf},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -17,17 +18,20 @@ use rustix::{
         AddressFamily, RecvFlags, SocketFlags, SocketType,
         netlink::{KOBJECT_UEVENT, SocketAddrNetlink},
     },
+    process::{Pid, PidfdFlags},
 };
 
 use super::modules::Loader;
 use crate::{
     console::say,
-    error::{Result, While as _},
+    error::{Result, Stop, While as _},
 };
 
 /// The kernel's own events; udev's are in group 2.
 const KERNEL_EVENTS: u32 = 1;
 const BLOCK: &str = "/sys/class/block";
+/// The argument that makes this program load modules for present devices and end.
+pub(crate) const COLDPLUG: &str = "coldplug";
 /// After so long, a wait is announced.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -35,6 +39,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Devices {
     socket: OwnedFd,
     loader: Loader,
+    /// Loads modules for the devices that were there from the start.
+    coldplug: Option<Coldplug>,
+}
+
+#[derive(Debug)]
+struct Coldplug {
+    process: Child,
+    /// Readable when the process has ended.
+    handle: OwnedFd,
 }
 
 /// The end of a wait, and whether it was announced.
@@ -83,7 +96,7 @@ impl Devices {
         )
         .during(task)?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, KERNEL_EVENTS)).during(task)?;
-        Ok(Self { socket, loader: Loader::open()? })
+        Ok(Self { socket, loader: Loader::open()?, coldplug: None })
     }
 
     pub(super) fn load_early(&self, modules: &[String]) {
@@ -92,21 +105,21 @@ impl Devices {
         }
     }
 
-    /// Loads modules for every device there is, until no module brings another device.
-    pub(super) fn load_for_present(&self) {
-        let mut seen = BTreeSet::new();
-        loop {
-            let before = seen.len();
-            for modalias in modaliases(Path::new("/sys/devices")) {
-                if !seen.contains(&modalias) {
-                    self.loader.load(&modalias);
-                    seen.insert(modalias);
-                }
-            }
-            if seen.len() == before {
-                return;
-            }
-        }
+    /// Loads modules for every device there is, beside what this process does: the root seldom
+    /// needs the last of them. Devices that come of it are announced as any other.
+    pub(super) fn start_coldplug(&mut self) -> Result<()> {
+        let task = "starting to load modules";
+        let process = Command::new("/proc/self/exe").arg(COLDPLUG).spawn().during(task)?;
+        let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Stop::new(task))?;
+        let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).during(task)?;
+        self.coldplug = Some(Coldplug { process, handle });
+        Ok(())
+    }
+
+    /// Whether modules for present devices are still being loaded.
+    pub(super) fn in_coldplug(&self) -> bool {
+        self.coldplug.is_some()
     }
 
     /// Waits for the next events and loads what they ask for; false when the time is over.
@@ -122,16 +135,27 @@ impl Devices {
             }
             let until = deadline.announce.map_or(deadline.at, |at| at.min(deadline.at));
             let timeout = Timespec::try_from(until - now).during("waiting for devices")?;
-            let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
-            match rustix::event::poll(&mut sockets, Some(&timeout)) {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => {
-                    self.drain()?;
-                    return Ok(true);
-                }
-                Err(error) => return Err(error).during("waiting for devices"),
+            if self.poll(&timeout)? {
+                return Ok(true);
             }
         }
+    }
+
+    /// Whether something happened.
+    fn poll(&mut self, timeout: &Timespec) -> Result<bool> {
+        let mut handles = vec![PollFd::new(&self.socket, PollFlags::IN)];
+        handles.extend(self.coldplug.iter().map(|it| PollFd::new(&it.handle, PollFlags::IN)));
+        match rustix::event::poll(&mut handles, Some(timeout)) {
+            Ok(0) | Err(Errno::INTR) => return Ok(false),
+            Ok(_) => {}
+            Err(error) => return Err(error).during("waiting for devices"),
+        }
+        let ended = handles.get(1).is_some_and(|handle| !handle.revents().is_empty());
+        if let Some(mut coldplug) = self.coldplug.take_if(|_| ended) {
+            coldplug.process.wait().during("waiting for the loading of modules")?;
+        }
+        self.drain()?;
+        Ok(true)
     }
 
     fn drain(&self) -> Result<()> {
@@ -147,11 +171,34 @@ impl Devices {
                     }
                 }
                 // Events were lost: look at everything again.
-                Err(Errno::NOBUFS) => self.load_for_present(),
+                Err(Errno::NOBUFS) => load_for_present(&self.loader),
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error).during("reading a device event"),
             }
+        }
+    }
+}
+
+/// `kiln-init coldplug`, in the initramfs.
+pub(crate) fn coldplug() -> Result<()> {
+    load_for_present(&Loader::open()?);
+    Ok(())
+}
+
+/// Loads modules for every device there is, until no module brings another device.
+fn load_for_present(loader: &Loader) {
+    let mut seen = BTreeSet::new();
+    loop {
+        let before = seen.len();
+        for modalias in modaliases(Path::new("/sys/devices")) {
+            if !seen.contains(&modalias) {
+                loader.load(&modalias);
+                seen.insert(modalias);
+            }
+        }
+        if seen.len() == before {
+            return;
         }
     }
 }

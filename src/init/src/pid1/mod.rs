@@ -31,10 +31,14 @@ use crate::{
 };
 use devices::Devices;
 
+pub(crate) use devices::{COLDPLUG, coldplug};
 pub(crate) use modules::load_for_kernel;
 
 /// Bytes of the hand-off and of a template's source.
 const FILE_MAX: u64 = 1 << 20;
+
+/// Seconds until modules that load longer are no reason to wait for a medium.
+const COLDPLUG_WAIT: u32 = 60;
 
 /// Everything, in order. Returns only into the stop.
 pub(crate) fn run() -> ! {
@@ -52,7 +56,7 @@ fn boot(started: Instant) -> Result<Infallible> {
     modules::offer_to_kernel()?;
     let mut devices = Devices::open()?;
     devices.load_early(&handoff.early_modules);
-    devices.load_for_present();
+    devices.start_coldplug()?;
 
     let root = root::open(&mut devices, &handoff)?;
     say(format_args!(
@@ -104,14 +108,18 @@ fn find_seed(
     let mut machine = machine::Machine::default();
     let mut search = Search::start(&handoff.sources, &mut machine).or_stop()?;
     let tried = search.tried();
-    let wait = match (&kept, handoff.absent) {
-        // A host that has its metadata does not wait for a medium that was taken out.
-        (Some(_), _) => 0,
-        _ => handoff.source_wait,
-    };
-    let mut deadline = devices::Deadline::after(wait);
+    // A host that has its metadata does not wait for a medium that was taken out.
+    let wait = if kept.is_some() { 0 } else { handoff.source_wait };
+    let mut deadline = devices::Deadline::after(COLDPLUG_WAIT);
+    let mut in_coldplug = true;
     while search.look(&mut machine).or_stop()?.is_none() && search.waits() {
-        if !devices.wait(&mut deadline, "a nocloud medium")? {
+        if in_coldplug && !devices.in_coldplug() {
+            // Only now does the source's own time begin: its controller has its module.
+            deadline = devices::Deadline::after(wait);
+            in_coldplug = false;
+        }
+        let what = if in_coldplug { "this machine's drivers" } else { "a nocloud medium" };
+        if !devices.wait(&mut deadline, what)? {
             break;
         }
     }
