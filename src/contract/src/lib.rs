@@ -14,6 +14,10 @@ pub mod cmdline {
     pub const ROOTHASH: &str = "roothash";
     /// Narrows the metadata sources that the image declares.
     pub const DATASOURCE: &str = "ds";
+    /// A network-config document in base64, as with cloud-init.
+    pub const NETWORK_CONFIG: &str = "network-config";
+    /// What a first boot that was refused does: `hold` (the default), `reboot`, `poweroff`.
+    pub const ON_FAILURE: &str = "kiln.on-failure";
 }
 
 /// Paths in the initramfs and in the running root.
@@ -33,12 +37,16 @@ pub mod path {
     pub const TEMPLATES: &str = "/usr/lib/kiln/templates";
     /// What first boot decided, for the services after `switch_root` (tmpfs, mode 0600).
     pub const INSTANCE: &str = "/run/kiln/instance.json";
+    /// The documents that first boot used, for the service that keeps them (tmpfs, mode 0600).
+    pub const SEED: &str = "/run/kiln/seed.json";
     /// What first boot did: sources tried, timings (tmpfs, mode 0644).
     pub const FIRST_BOOT: &str = "/run/kiln/first-boot.json";
     /// Upper and work directory of the `/etc` overlay live below (tmpfs).
     pub const ETC_OVERLAY: &str = "/run/kiln/etc";
     /// State that survives reboots: identity and cached metadata, below `/var`.
     pub const STATE: &str = "/var/lib/kiln";
+    /// File systems that kiln-init mounts for a moment.
+    pub const SCRATCH: &str = "/run/kiln/mount";
 }
 
 /// GPT partitions of a disk. Types: Discoverable Partitions Specification.

@@ -2,6 +2,7 @@
 //! What the builder tells kiln-init, as JSON: `/kiln/boot.json` in the initramfs and
 //! `/usr/lib/kiln/boot.json` in the root.
 
+use kiln_contract::HANDOFF_SCHEMA;
 use serde::{Deserialize, Serialize};
 
 /// Decisions of the build that first boot needs.
@@ -32,6 +33,32 @@ pub struct Handoff {
     pub ready_timeout: u32,
     /// UUID of the state partition, if the image declares one.
     pub var_partition: Option<String>,
+}
+
+/// A hand-off that this program does not understand.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("expected hand-off schema {HANDOFF_SCHEMA}, found {0}")]
+    Schema(u32),
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Handoff {
+    /// # Errors
+    /// Another schema, or other keys than this schema has.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        /// What every schema has.
+        #[derive(Deserialize)]
+        struct Head {
+            schema: u32,
+        }
+        // The schema first: another one may have other keys.
+        match serde_json::from_slice::<Head>(bytes)?.schema {
+            HANDOFF_SCHEMA => Ok(serde_json::from_slice(bytes)?),
+            other => Err(Error::Schema(other)),
+        }
+    }
 }
 
 /// A place that metadata can come from.

@@ -4,7 +4,18 @@
 //! PID 1 of the initramfs (`main.rs`) and the builder share this code, so a template that the
 //! build test-rendered is rendered by the same engine on the node.
 
+pub mod first_boot;
+pub mod gpt;
 pub mod handoff;
+pub mod metadata;
+pub mod modules;
+pub mod network;
+pub mod nocloud;
+pub mod smbios;
+pub mod source;
 pub mod template;
+pub mod uevent;
+pub mod verity;
+pub mod yaml;
 
 pub mod base64;

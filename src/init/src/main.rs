@@ -1,1 +1,42 @@
-fn main() {}
+// SPDX-License-Identifier: Apache-2.0
+//! kiln-init, the program: PID 1 of the initramfs, the kernel's module loader there, and the
+//! services of first boot in the real root.
+//!
+//! What a host becomes is decided by the library; here it is read, mounted and written.
+
+mod console;
+mod error;
+mod files;
+mod pid1;
+mod service;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // The kernel gives PID 1 those words of its command line that it does not know.
+    if rustix::process::getpid().is_init() {
+        pid1::run()
+    }
+    let outcome = match arguments[..] {
+        // The kernel's request_module(): see pid1::modules.
+        ["-q", "--", module] => pid1::load_for_kernel(module),
+        ["network"] => service::network::run(),
+        ["state"] => service::state::run(),
+        ["ready"] => service::ready::run(),
+        ["status"] => service::status::run(),
+        _ => {
+            eprintln!("usage: kiln-init network | state | ready | status");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => {
+            eprintln!("error: {stop}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use super::*;
+use crate::handoff::{Admin, HostLine};
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGKD7u3nEKj0nqfVZp7TyM2Y6Qy9Cwk1mX1xk0m0c3dE admin@example";
+
+fn handoff() -> Handoff {
+    let template = |target: &str, phase| Template {
+        target: target.to_owned(),
+        mode: 0o640,
+        uid: 0,
+        gid: 7,
+        phase,
+    };
+    let line = |address: &str, names: &[&str]| HostLine {
+        address: address.parse().unwrap(),
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+    };
+    Handoff {
+        schema: kiln_contract::HANDOFF_SCHEMA,
+        cluster: "quickstart".to_owned(),
+        role: "lb".to_owned(),
+        version: "1".to_owned(),
+        sources: Vec::new(),
+        absent: Absent::Dhcp,
+        source_wait: 0,
+        early_modules: Vec::new(),
+        templates: vec![
+            template("/etc/app.conf", Phase::Initramfs),
+            template("/etc/late.conf", Phase::Network),
+        ],
+        admin: Some(Admin { name: "admin".to_owned(), uid: 1000, gid: 1000 }),
+        hosts: vec![line("10.0.0.1", &["n1", "n1-alias"]), line("10.0.0.9", &["api"])],
+        ready: Vec::new(),
+        ready_timeout: 1,
+        var_partition: None,
+    }
+}
+
+fn seed(meta_data: &str, network_config: Option<&str>) -> Seed {
+    Seed {
+        origin: "test".to_owned(),
+        meta_data: Some(meta_data.as_bytes().to_vec()),
+        network_config: network_config.map(|text| text.as_bytes().to_vec()),
+        ..Seed::default()
+    }
+}
+
+fn decide_with(
+    handoff: &Handoff,
+    seed: Option<&Seed>,
+    template: &str,
+) -> Result<FirstBoot, String> {
+    let templates = BTreeMap::from([
+        ("/etc/app.conf".to_owned(), template.to_owned()),
+        ("/etc/late.conf".to_owned(), "{{ network.interface }}".to_owned()),
+    ]);
+    let machine_id = MachineId::from_random([0xab; 16]);
+    let facts = Facts {
+        handoff,
+        seed,
+        tried: &["smbios", "nocloud media"],
+        machine_id: &machine_id,
+        templates: &templates,
+    };
+    decide(&facts).map_err(|error| error.to_string())
+}
+
+fn text_of<'a>(first_boot: &'a FirstBoot, path: &str) -> &'a str {
+    let file = first_boot.files.iter().find(|file| file.path == path);
+    std::str::from_utf8(&file.unwrap_or_else(|| panic!("no {path}")).bytes).unwrap()
+}
+
+const NETWORK: &str = "version: 2\nethernets: {nic: {addresses: [10.0.0.1/24]}}";
+
+#[test]
+fn a_whole_host_is_decided() {
+    let meta_data = format!(
+        "instance-id: i-1\nlocal-hostname: n1.example.org\npublic-keys: [{KEY}]\nvars: {{a-b: 1, on: yes}}\nregion: north"
+    );
+    let template = "{{ hostname }} {{ fqdn }} {{ v1.local_hostname }} {{ local_hostname }} \
+                    {{ ds.meta_data.local_hostname }} {{ ds.meta_data.region }} {{ vars.a_b }} {{ vars.on }} \
+                    {{ kiln.role }} {{ kiln.cluster }} {{ kiln.version }} {{ instance_id }}\n";
+    let seed = seed(&meta_data, Some(NETWORK));
+    let first_boot = decide_with(&handoff(), Some(&seed), template).unwrap();
+    let text = |path: &str| text_of(&first_boot, path);
+    assert_eq!(text("/etc/hostname"), "n1\n");
+    assert_eq!(
+        text("/etc/hosts"),
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n\
+         10.0.0.1 n1.example.org n1\n10.0.0.1 n1-alias\n10.0.0.9 api\n"
+    );
+    assert_eq!(text("/etc/machine-id"), "abababababab4bababababababababab\n");
+    assert_eq!(text("/etc/ssh/authorized_keys.d/admin"), format!("{KEY}\n"));
+    assert_eq!(
+        text("/etc/systemd/network/10-kiln-nic.network"),
+        "[Match]\nName=nic\n\n[Network]\nDHCP=no\nAddress=10.0.0.1/24\n"
+    );
+    assert_eq!(
+        text("/etc/app.conf"),
+        "n1 n1.example.org n1 n1 n1.example.org north 1 true lb quickstart 1 i-1\n"
+    );
+    let app = first_boot.files.iter().find(|file| file.path == "/etc/app.conf").unwrap();
+    assert_eq!((app.mode, app.uid, app.gid), (0o640, 0, 7));
+    assert!(!first_boot.files.iter().any(|file| file.path == "/etc/late.conf"));
+    assert_eq!(first_boot.instance.address.as_deref(), Some("10.0.0.1/24"));
+    assert_eq!(first_boot.warnings, [""; 0]);
+}
+
+#[test]
+fn without_metadata_a_host_uses_dhcp_and_is_named_after_its_role() {
+    let first_boot = decide_with(&handoff(), None, "x").unwrap();
+    assert_eq!(text_of(&first_boot, "/etc/hostname"), "lb-abababab\n");
+    assert!(
+        text_of(&first_boot, "/etc/hosts")
+            .contains("127.0.1.1 lb-abababab\n10.0.0.1 n1 n1-alias\n")
+    );
+    assert!(text_of(&first_boot, "/etc/systemd/network/10-kiln-dhcp.network").contains("DHCP=yes"));
+    assert_eq!(first_boot.instance.origin, "none");
+    let refuse = Handoff { absent: Absent::Refuse, ..handoff() };
+    assert_eq!(
+        decide_with(&refuse, None, "x").unwrap_err(),
+        "no metadata, which this image needs: tried smbios, nocloud media"
+    );
+}
+
+#[test]
+fn an_address_that_the_image_knows_otherwise_is_a_warning() {
+    let seed = seed(
+        "local-hostname: n1",
+        Some("version: 2\nethernets: {nic: {addresses: [10.0.0.7/24]}}"),
+    );
+    let first_boot = decide_with(&handoff(), Some(&seed), "").unwrap();
+    assert_eq!(
+        first_boot.warnings,
+        ["the image knows 'n1' as 10.0.0.1, its metadata says 10.0.0.7"]
+    );
+    assert!(text_of(&first_boot, "/etc/hosts").contains("10.0.0.7 n1\n10.0.0.7 n1-alias\n"));
+}
+
+#[test]
+fn keys_without_an_admin_are_a_warning() {
+    let handoff = Handoff { admin: None, ..handoff() };
+    let seed = seed(&format!("local-hostname: n1\npublic-keys: [{KEY}]"), None);
+    let first_boot = decide_with(&handoff, Some(&seed), "").unwrap();
+    assert_eq!(
+        first_boot.warnings,
+        ["metadata has ssh keys, but the image declares no admin; they are not used"]
+    );
+    assert!(!first_boot.files.iter().any(|file| file.path.contains("ssh")));
+}
+
+#[test]
+fn a_template_that_metadata_does_not_satisfy_stops_the_boot() {
+    let seed = seed("local-hostname: n1", None);
+    assert_eq!(
+        decide_with(&handoff(), Some(&seed), "a\n{{ vars.priority }}").unwrap_err(),
+        "template /etc/app.conf.j2:2: 'vars.priority' is undefined"
+    );
+}
+
+#[test]
+fn templates_only_write_below_etc_and_never_over_our_own_files() {
+    for target in ["/etc/hostname", "/etc/../x", "/usr/x", "/etc/", "/etc//x", "etc/x", "/etc/a\nb"]
+    {
+        let mut handoff = handoff();
+        handoff.templates[0].target = target.to_owned();
+        let machine_id = MachineId::from_random([1; 16]);
+        let templates = BTreeMap::from([(target.to_owned(), String::new())]);
+        let facts = Facts {
+            handoff: &handoff,
+            seed: None,
+            tried: &[],
+            machine_id: &machine_id,
+            templates: &templates,
+        };
+        let refusal = decide(&facts).unwrap_err().to_string();
+        assert!(
+            refusal.contains("expected a path below /etc that nothing else writes"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn templates_of_the_network_phase_see_the_interface() {
+    let values = sample(&handoff(), &serde_json::json!({"vars": {"a": 1}})).unwrap();
+    let sources = BTreeMap::from([(
+        "/etc/late.conf".to_owned(),
+        "{{ network.interface }} {{ network.address }}/{{ network.prefix }} {{ network.mac }} {{ vars.a }}".to_owned(),
+    )]);
+    let files = render(&handoff(), Phase::Network, &sources, &values).unwrap();
+    assert_eq!(files[0].bytes, b"ens3 192.0.2.1/24 52:54:00:12:34:56 1");
+}
+
+#[test]
+fn machine_ids_are_32_hex_digits() {
+    let id = MachineId::from_random([0xff; 16]);
+    assert_eq!(id.as_str(), "ffffffffffff4fffbfffffffffffffff");
+    assert_eq!(format!("{}\n", id.as_str()).parse(), Ok(id));
+    for text in ["", "uninitialized", &"0".repeat(32), &"A".repeat(32), &"a".repeat(33)] {
+        assert_eq!(text.parse::<MachineId>(), Err(()), "{text}");
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGKD7u3nEKj0nqfVZp7TyM2Y6Qy9Cwk1mX1xk0m0c3dE admin@example";
+
+fn seed(meta_data: &str, user_data: &str) -> Seed {
+    Seed {
+        origin: "nocloud medium 'vdb'".to_owned(),
+        meta_data: Some(meta_data.as_bytes().to_vec()),
+        user_data: Some(user_data.as_bytes().to_vec()),
+        ..Seed::default()
+    }
+}
+
+fn of_meta_data(text: &str) -> Result<Metadata, String> {
+    seed(text, "").read().map_err(|error| error.to_string())
+}
+
+fn of_user_data(text: &str) -> Result<Metadata, String> {
+    seed("{}", text).read().map_err(|error| error.to_string())
+}
+
+#[test]
+fn meta_data_gives_name_id_keys_and_vars() {
+    let text = format!(
+        "instance-id: i-1\nlocal-hostname: n1.example.org\npublic-keys:\n  a: {KEY}\n  0: [{KEY}]\n\
+         vars: {{priority: 100, on: yes}}\nregion: north\n"
+    );
+    let metadata = of_meta_data(&text).unwrap();
+    assert_eq!(metadata.instance_id, "i-1");
+    let name = metadata.hostname.unwrap();
+    assert_eq!((name.short(), name.full()), ("n1", "n1.example.org"));
+    assert_eq!(metadata.ssh_keys.len(), 1);
+    assert_eq!(Value::Object(metadata.vars), json!({"priority": 100, "on": true}));
+    assert_eq!(metadata.delivered["region"], "north");
+    assert_eq!(metadata.warnings, [""; 0]);
+}
+
+#[test]
+fn absent_is_not_invalid() {
+    let nothing = Seed::default().read().unwrap();
+    assert_eq!((nothing.instance_id.as_str(), nothing.hostname), ("nocloud", None));
+    assert_eq!(of_meta_data("").unwrap().warnings, ["meta-data is empty"]);
+    assert_eq!(of_meta_data("local-hostname: ~\nvars:\n").unwrap().hostname, None);
+}
+
+#[test]
+fn a_line_wins_over_meta_data_and_user_data_over_both() {
+    let mut seed = seed("{local-hostname: a, instance-id: i}", "");
+    seed.line = Line {
+        origin: "kernel command line".to_owned(),
+        hostname: Some("b".to_owned()),
+        instance_id: Some("j".to_owned()),
+        other: vec![("x".to_owned(), "y".to_owned())],
+    };
+    let metadata = seed.read().unwrap();
+    assert_eq!(metadata.hostname.unwrap().full(), "b");
+    assert_eq!(metadata.instance_id, "j");
+    assert_eq!(
+        Value::Object(metadata.delivered),
+        json!({"instance-id": "j", "local-hostname": "b", "x": "y"})
+    );
+    seed.user_data = Some(b"#cloud-config\nfqdn: c.example\nhostname: c\n".to_vec());
+    assert_eq!(seed.read().unwrap().hostname.unwrap().full(), "c.example");
+    seed.line.hostname = Some("../x".to_owned());
+    assert_eq!(
+        seed.read().unwrap_err().to_string(),
+        "kernel command line: ds=: local-hostname: expected labels of 1 to 63 letters, digits and inner '-', found '../x'"
+    );
+}
+
+#[test]
+fn names_are_made_valid_with_a_warning_where_the_meaning_is_clear() {
+    for (text, name, warning) in [
+        ("Node-01", "node-01", "the host name 'Node-01' has capitals; the name is 'node-01'"),
+        (
+            "10.0.0.1",
+            "ip-10-0-0-1",
+            "the host name '10.0.0.1' is an address; the name is 'ip-10-0-0-1'",
+        ),
+    ] {
+        let metadata = of_meta_data(&format!("local-hostname: {text}")).unwrap();
+        assert_eq!(metadata.hostname.unwrap().full(), name);
+        assert_eq!(metadata.warnings, [warning]);
+    }
+}
+
+#[test]
+fn bad_names_and_ids_are_refused() {
+    let long = "a".repeat(64);
+    let longer = ["a".repeat(60).as_str(); 5].join(".");
+    for text in [
+        "'../../etc/passwd'",
+        "\"n1\\n127.0.0.1 evil\"",
+        "\"n1\\0\"",
+        &long,
+        &longer,
+        "''",
+        "'-n1'",
+        "n1.",
+        "a..b",
+        "node_01",
+        "nöde1",
+        "17",
+        "[a]",
+        "{a: b}",
+        "\"\\e[31mn1\"",
+        "'$(id)'",
+        "true",
+        "'17'",
+        "'a b'",
+    ] {
+        let refusal = of_meta_data(&format!("a: 1\nlocal-hostname: {text}")).unwrap_err();
+        assert!(
+            refusal.starts_with("nocloud medium 'vdb': meta-data:2: local-hostname: expected "),
+            "{text}: {refusal}"
+        );
+        assert!(!refusal.chars().any(char::is_control), "{refusal:?}");
+    }
+    for text in ["'..'", "../../../x", "''", "\"a\\nb\"", "a/b", "[]", &"x".repeat(129)] {
+        let refusal = of_meta_data(&format!("instance-id: {text}")).unwrap_err();
+        assert!(
+            refusal.starts_with("nocloud medium 'vdb': meta-data:1: instance-id: expected "),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn refusals_name_source_document_line_and_key() {
+    for (meta_data, message) in [
+        ("- a", "nocloud medium 'vdb': meta-data:1: expected a map, found a list"),
+        (
+            "a: 1\nvars: [1]",
+            "nocloud medium 'vdb': meta-data:2: vars: expected a map, found a list",
+        ),
+        (
+            "public-keys: [hello]",
+            "nocloud medium 'vdb': meta-data:1: public-keys[0]: expected a public ssh key, as 'ssh-ed25519 AAAA… comment'",
+        ),
+        (
+            "seedfrom: http://x/",
+            "nocloud medium 'vdb': meta-data:1: seedfrom: needs the network, which no source of this image uses",
+        ),
+        (
+            "network-interfaces: auto eth0",
+            "nocloud medium 'vdb': meta-data:1: network-interfaces: not supported; use the document network-config",
+        ),
+        ("a: 1\na: 2", "nocloud medium 'vdb': meta-data:2: key 'a' is already in line 1"),
+    ] {
+        assert_eq!(of_meta_data(meta_data).unwrap_err(), message);
+    }
+    let mut seed = seed("{}", "");
+    seed.meta_data = Some(b"\xff\xfe".to_vec());
+    assert_eq!(
+        seed.read().unwrap_err().to_string(),
+        "nocloud medium 'vdb': meta-data: expected UTF-8, found UTF-16"
+    );
+    seed.meta_data = None;
+    seed.network_config = Some(b"ethernets: {}".to_vec());
+    assert_eq!(
+        seed.read().unwrap_err().to_string(),
+        "nocloud medium 'vdb': network-config:1: missing key 'version'"
+    );
+}
+
+#[test]
+fn keys_are_never_echoed() {
+    let private = "-----BEGIN OPENSSH PRIVATE KEY-----\\nc2VjcmV0\\n";
+    let refusal = of_meta_data(&format!("public-keys: [\"{private}\"]")).unwrap_err();
+    assert_eq!(
+        refusal,
+        "nocloud medium 'vdb': meta-data:1: public-keys[0]: expected a public ssh key, found a private one"
+    );
+    let refusal = of_meta_data(&format!("public-keys: [\"{KEY}\\nssh-rsa x\"]")).unwrap_err();
+    assert!(
+        refusal.ends_with("expected an ssh key on one line, found a control character"),
+        "{refusal}"
+    );
+    let other_type = KEY.replace("ssh-ed25519 ", "ssh-rsa ");
+    assert!(of_meta_data(&format!("public-keys: [{other_type}]")).is_err());
+    let options = format!("public-keys: ['from=\"10.0.0.0/8\",no-pty {KEY}']");
+    assert_eq!(of_meta_data(&options).unwrap().ssh_keys.len(), 1);
+}
+
+#[test]
+fn user_data_is_a_small_cloud_config() {
+    let metadata =
+        of_user_data(&format!("#cloud-config\nhostname: n2\nssh_authorized_keys:\n- {KEY}\n"))
+            .unwrap();
+    assert_eq!(metadata.hostname.unwrap().full(), "n2");
+    assert_eq!(metadata.ssh_keys[0].to_string(), KEY);
+    for empty in ["", " \n", "#cloud-config\n", "#cloud-config\n{}\n"] {
+        assert_eq!(of_user_data(empty).unwrap().ssh_keys, []);
+    }
+}
+
+#[test]
+fn user_data_that_an_immutable_node_cannot_honor_is_refused() {
+    for (text, message) in [
+        (
+            "#cloud-config\na: 1",
+            "2: unknown key 'a'; expected one of: hostname, fqdn, ssh_authorized_keys",
+        ),
+        (
+            "#cloud-config\nhostname: n\nruncmd: [ls]",
+            "3: 'runcmd' does not suit an immutable node: put a unit into the image's profile",
+        ),
+        (
+            "#cloud-config\npackages: [x]",
+            "2: 'packages' does not suit an immutable node: list packages in the image's profile",
+        ),
+        (
+            "#cloud-config\nwrite_files: []",
+            "2: 'write_files' does not suit an immutable node: put the file or a .j2 template into an overlay of the image",
+        ),
+        (
+            "#cloud-config\nhostname: a\nfqdn: b.c",
+            "2: 'hostname' is 'a', but 'fqdn' is 'b.c': give the same first label",
+        ),
+        (
+            "#!/bin/sh\nid",
+            "1: expected '#cloud-config', found a script: put a unit into the image's profile instead",
+        ),
+        ("## template: jinja\n#cloud-config", "1: expected '#cloud-config', found a template"),
+        ("MIME-Version: 1.0\n", "1: expected '#cloud-config', found MIME parts"),
+        ("hostname: a", "1: expected '#cloud-config', found something else"),
+    ] {
+        assert_eq!(
+            of_user_data(text).unwrap_err(),
+            format!("nocloud medium 'vdb': user-data:{message}")
+        );
+    }
+    let mut seed = seed("{}", "");
+    seed.user_data = Some(vec![0x1f, 0x8b, 8]);
+    assert_eq!(
+        seed.read().unwrap_err().to_string(),
+        "nocloud medium 'vdb': user-data: expected '#cloud-config', found gzip"
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_documents_are_read_or_refused_in_one_line(a: Vec<u8>, b: Vec<u8>, c: Vec<u8>) {
+        let seed = Seed { meta_data: Some(a), network_config: Some(b), user_data: Some(c), ..Seed::default() };
+        if let Err(error) = seed.read() {
+            prop_assert!(!error.to_string().chars().any(char::is_control));
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_accepted_is_a_safe_word(text in "[a-zA-Z0-9._\\-/\n ]{0,70}") {
+        if let Ok((name, _)) = Hostname::parse(&text) {
+            prop_assert!(name.full().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b)));
+        }
+    }
+}

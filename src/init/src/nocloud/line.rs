@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A line of configuration, `ds=nocloud;h=NAME;i=ID`: on the kernel command line and as the
+//! serial number of SMBIOS type 1.
+
+use kiln_contract::cmdline::DATASOURCE;
+
+use crate::{metadata::Line, yaml::printable};
+
+/// Why a line is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    #[error("{origin}: two '{DATASOURCE}=nocloud' lines: keep one")]
+    Twice { origin: String },
+    #[error("{origin}: '{key}' (seedfrom) needs the network, which no source of this image uses")]
+    Seedfrom { origin: String, key: String },
+}
+
+/// The one line of a kernel command line, if there is one.
+///
+/// # Errors
+/// Two lines, or a key that cannot be honored.
+pub fn on_command_line(command_line: &str, origin: &str) -> Result<Option<Line>, LineError> {
+    let mut lines = command_line.split_ascii_whitespace().filter(|word| keys(word).is_some());
+    let first = lines.next();
+    if lines.next().is_some() {
+        return Err(LineError::Twice { origin: origin.to_owned() });
+    }
+    first.map_or(Ok(None), |line| parse_line(line, origin))
+}
+
+/// The line that `text` is; none if it is something else.
+///
+/// # Errors
+/// A key that cannot be honored.
+pub fn parse_line(text: &str, origin: &str) -> Result<Option<Line>, LineError> {
+    let Some(keys) = keys(text.trim()) else { return Ok(None) };
+    let mut line = Line { origin: origin.to_owned(), ..Line::default() };
+    for pair in keys.split(';').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match key {
+            "h" | "local-hostname" => line.hostname = Some(value.to_owned()),
+            "i" | "instance-id" => line.instance_id = Some(value.to_owned()),
+            "s" | "seedfrom" => {
+                let key = printable(key);
+                return Err(LineError::Seedfrom { origin: origin.to_owned(), key });
+            }
+            _ => line.other.push((key.to_owned(), value.to_owned())),
+        }
+    }
+    Ok(Some(line))
+}
+
+/// What follows `ds=nocloud`; `nocloud-net` is the older name of the same.
+fn keys(word: &str) -> Option<&str> {
+    let rest = word.strip_prefix(DATASOURCE)?.strip_prefix("=nocloud")?;
+    let rest = rest.strip_prefix("-net").unwrap_or(rest);
+    match rest.strip_prefix(';') {
+        Some(keys) => Some(keys),
+        None => rest.is_empty().then_some(""),
+    }
+}

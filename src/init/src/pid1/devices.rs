@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Devices and their events: modules for what is there and for what appears, and waiting.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use kiln_init::{gpt, nocloud::ReadAt, uevent::Uevent};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    io::Errno,
+    net::{
+        AddressFamily, RecvFlags, SocketFlags, SocketType,
+        netlink::{KOBJECT_UEVENT, SocketAddrNetlink},
+    },
+};
+
+use super::modules::Loader;
+use crate::{
+    console::say,
+    error::{Result, While as _},
+};
+
+/// The kernel's own events; udev's are in group 2.
+const KERNEL_EVENTS: u32 = 1;
+const BLOCK: &str = "/sys/class/block";
+/// After so long, a wait is announced.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Devices {
+    socket: OwnedFd,
+    loader: Loader,
+}
+
+/// The end of a wait, and whether it was announced.
+#[derive(Debug)]
+pub(super) struct Deadline {
+    at: Instant,
+    seconds: u32,
+    announce: Option<Instant>,
+}
+
+impl Deadline {
+    pub(super) fn after(seconds: u32) -> Self {
+        let now = Instant::now();
+        let at = now + Duration::from_secs(u64::from(seconds));
+        Self { at, seconds, announce: Some(now + PATIENCE) }
+    }
+}
+
+/// A block device, as sysfs knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Block {
+    /// Below `/dev`.
+    pub(super) name: String,
+    /// `MAJOR:MINOR`.
+    pub(super) number: String,
+    /// UUID of the partition, if it is one of a GPT.
+    pub(super) partition: Option<String>,
+}
+
+impl Block {
+    pub(super) fn path(&self) -> String {
+        format!("/dev/{}", self.name)
+    }
+}
+
+impl Devices {
+    /// Listens from now on, so that nothing is missed between looking and waiting.
+    pub(super) fn open() -> Result<Self> {
+        let task = "listening to the kernel's device events";
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(
+            AddressFamily::NETLINK,
+            SocketType::DGRAM,
+            flags,
+            Some(KOBJECT_UEVENT),
+        )
+        .during(task)?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, KERNEL_EVENTS)).during(task)?;
+        Ok(Self { socket, loader: Loader::open()? })
+    }
+
+    pub(super) fn load_early(&self, modules: &[String]) {
+        for module in modules {
+            self.loader.load(module);
+        }
+    }
+
+    /// Loads modules for every device there is, until no module brings another device.
+    pub(super) fn load_for_present(&self) {
+        let mut seen = BTreeSet::new();
+        loop {
+            let before = seen.len();
+            for modalias in modaliases(Path::new("/sys/devices")) {
+                if !seen.contains(&modalias) {
+                    self.loader.load(&modalias);
+                    seen.insert(modalias);
+                }
+            }
+            if seen.len() == before {
+                return;
+            }
+        }
+    }
+
+    /// Waits for the next events and loads what they ask for; false when the time is over.
+    pub(super) fn wait(&mut self, deadline: &mut Deadline, what: &str) -> Result<bool> {
+        loop {
+            let now = Instant::now();
+            if now >= deadline.at {
+                return Ok(false);
+            }
+            if deadline.announce.is_some_and(|at| now >= at) {
+                say(format_args!("waiting for {what}, up to {} s", deadline.seconds));
+                deadline.announce = None;
+            }
+            let until = deadline.announce.map_or(deadline.at, |at| at.min(deadline.at));
+            let timeout = Timespec::try_from(until - now).during("waiting for devices")?;
+            let mut sockets = [PollFd::new(&self.socket, PollFlags::IN)];
+            match rustix::event::poll(&mut sockets, Some(&timeout)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => {
+                    self.drain()?;
+                    return Ok(true);
+                }
+                Err(error) => return Err(error).during("waiting for devices"),
+            }
+        }
+    }
+
+    fn drain(&self) -> Result<()> {
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
+                Ok((n, _)) => {
+                    let event = Uevent::from_message(&buffer[..n]);
+                    if let (Some("add"), Some(modalias)) =
+                        (event.get("ACTION"), event.get("MODALIAS"))
+                    {
+                        self.loader.load(modalias);
+                    }
+                }
+                // Events were lost: look at everything again.
+                Err(Errno::NOBUFS) => self.load_for_present(),
+                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error).during("reading a device event"),
+            }
+        }
+    }
+}
+
+/// Every block device, by name.
+pub(super) fn block_devices() -> Vec<Block> {
+    let Ok(entries) = fs::read_dir(BLOCK) else { return Vec::new() };
+    let mut tables = BTreeMap::new();
+    let mut blocks: Vec<Block> = entries
+        .filter_map(|entry| {
+            // A link to the device's folder, in which a partition's lies below its disk's.
+            let folder = fs::canonicalize(entry.ok()?.path()).ok()?;
+            let keys = Uevent::from_file(&fs::read(folder.join("uevent")).ok()?);
+            let partition = keys.get("PARTN").and_then(|number| {
+                let disk = folder.parent()?.file_name()?.to_str()?.to_owned();
+                let table = tables.entry(disk).or_insert_with_key(|disk| table(disk));
+                table.get(&number.parse().ok()?).cloned()
+            });
+            Some(Block {
+                name: keys.get("DEVNAME")?.to_owned(),
+                number: format!("{}:{}", keys.get("MAJOR")?, keys.get("MINOR")?),
+                partition,
+            })
+        })
+        .collect();
+    blocks.sort_by(|a, b| a.name.cmp(&b.name));
+    blocks
+}
+
+/// UUIDs of a disk's partitions; none if the disk cannot be read, which is no reason to stop as
+/// long as another one has what is wanted.
+fn table(disk: &str) -> BTreeMap<u32, String> {
+    let number = |path: &str| -> Option<u64> {
+        fs::read_to_string(format!("{BLOCK}/{disk}/{path}")).ok()?.trim().parse().ok()
+    };
+    let read = || {
+        let block_size = number("queue/logical_block_size")?;
+        // Always in units of 512 bytes.
+        let n_blocks = number("size")? * 512 / block_size.max(1);
+        let device = Device(File::open(format!("/dev/{disk}")).ok()?);
+        gpt::partitions(&device, block_size, n_blocks).ok()
+    };
+    read().unwrap_or_default()
+}
+
+/// An open block device.
+pub(super) struct Device(pub(super) File);
+
+impl ReadAt for Device {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+}
+
+/// The contents of all files `modalias` below a folder.
+fn modaliases(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        // A device may go while its folder is being read.
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() {
+                folders.push(entry.path());
+            } else if entry.file_name() == "modalias" {
+                let text = fs::read_to_string(entry.path()).unwrap_or_default();
+                found.extend(Some(text.trim_end().to_owned()).filter(|text| !text.is_empty()));
+            }
+        }
+    }
+    found
+}

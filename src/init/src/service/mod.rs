@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What first boot still does in the real root, each as a service of its own.
+//!
+//! `network` runs before the services that need `network.*`, `state` once `/var` is mounted,
+//! `ready` beside everything (`Type=exec`: systemd is only done booting when no start is pending),
+//! `status` whenever somebody asks.
+
+mod netlink;
+pub(crate) mod network;
+pub(crate) mod ready;
+pub(crate) mod state;
+pub(crate) mod status;
+
+use kiln_contract::path::{HANDOFF_IN_ROOT, INSTANCE};
+use kiln_init::{first_boot::Instance, handoff::Handoff};
+
+use crate::{
+    error::{Result, Stop, While as _},
+    files::{Below, private, read_limited},
+};
+
+const FILE_MAX: u64 = 32 << 20;
+
+fn read(path: &str) -> Result<Vec<u8>> {
+    read_limited(path, FILE_MAX)
+        .during(format_args!("reading '{path}'"))?
+        .ok_or_else(|| Stop::new(format_args!("there is no '{path}': first boot did not run")))
+}
+
+fn handoff() -> Result<Handoff> {
+    let bytes = read(HANDOFF_IN_ROOT)?;
+    Handoff::parse(&bytes).during(format_args!("reading '{HANDOFF_IN_ROOT}'"))
+}
+
+fn instance() -> Result<Instance> {
+    let bytes = read(INSTANCE)?;
+    serde_json::from_slice(&bytes).during(format_args!("reading '{INSTANCE}'"))
+}
+
+fn keep_instance(instance: &Instance) -> Result<()> {
+    let bytes = serde_json::to_vec(instance).during("writing the instance")?;
+    Below::open("/")?.write(&private(INSTANCE, 0o600, bytes))
+}
