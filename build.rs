@@ -3,6 +3,7 @@
 //!
 //! `KILN_INIT=FILE` takes a program that was built before. Otherwise cargo is called again with
 //! a target folder of its own, because the two crates need different profiles and features.
+#![expect(clippy::disallowed_methods, reason = "a build script talks to cargo")]
 
 use std::{env, path::PathBuf, process::Command};
 

@@ -4,7 +4,7 @@
 //! Readers of configuration do not stop at the first problem: they put a [`Diagnostic`] into
 //! [`Problems`] and go on. At the end all of them become one [`Invalid`], sorted by place.
 
-use std::{cell::RefCell, collections::BTreeSet, fmt, ops::Range, sync::Arc};
+use std::{cell::RefCell, fmt, ops::Range, sync::Arc};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
@@ -63,7 +63,6 @@ impl Span {
 pub struct Diagnostic {
     title: String,
     span: Option<Span>,
-    label: String,
     also: Vec<(Span, String)>,
     help: Option<String>,
 }
@@ -71,19 +70,12 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A complaint without a place; [`Self::at`] gives it one.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), span: None, label: String::new(), also: Vec::new(), help: None }
+        Self { title: title.into(), span: None, also: Vec::new(), help: None }
     }
 
     #[must_use]
     pub fn at(mut self, span: &Span) -> Self {
         self.span = Some(span.clone());
-        self
-    }
-
-    /// Words beside the marked place.
-    #[must_use]
-    pub fn label(mut self, label: impl Into<String>) -> Self {
-        self.label = label.into();
         self
     }
 
@@ -110,24 +102,23 @@ impl Diagnostic {
     }
 
     fn render(&self, renderer: &Renderer) -> String {
+        let Some(span) = &self.span else {
+            let help = self.help.as_ref().map(|help| format!("\nhelp:  {help}"));
+            return format!("error: {}{}", self.title, help.unwrap_or_default());
+        };
         let title = Level::ERROR.primary_title(&self.title);
-        let mut group = Group::with_title(title);
-        if let Some(span) = &self.span {
-            let label = (!self.label.is_empty()).then_some(&*self.label);
-            let mut snippet = snippet(&span.source)
-                .annotation(AnnotationKind::Primary.span(span.range.clone()).label(label));
-            let (same, other): (Vec<_>, Vec<_>) =
-                self.also.iter().partition(|(also, _)| also.source.path == span.source.path);
-            for (also, label) in same {
-                snippet = snippet.annotation(
-                    AnnotationKind::Context.span(also.range.clone()).label(label.as_str()),
-                );
-            }
-            group = group.element(snippet);
-            for (also, label) in other {
-                group = group.element(snippet_of(also, label));
+        let mut primary =
+            snippet(&span.source).annotation(AnnotationKind::Primary.span(span.range.clone()));
+        let mut others = Vec::new();
+        for (also, label) in &self.also {
+            let mark = AnnotationKind::Context.span(also.range.clone()).label(label.as_str());
+            if also.source == span.source {
+                primary = primary.annotation(mark);
+            } else {
+                others.push(snippet(&also.source).annotation(mark));
             }
         }
+        let mut group = Group::with_title(title).element(primary).elements(others);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));
         }
@@ -139,13 +130,6 @@ impl Diagnostic {
 
 fn snippet(source: &Source) -> Snippet<'_, annotate_snippets::Annotation<'_>> {
     Snippet::source(&source.text).path(&source.path)
-}
-
-fn snippet_of<'a>(
-    span: &'a Span,
-    label: &'a str,
-) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    snippet(&span.source).annotation(AnnotationKind::Context.span(span.range.clone()).label(label))
 }
 
 impl fmt::Display for Diagnostic {
@@ -222,10 +206,7 @@ impl fmt::Display for Invalid {
             fmt::Display::fmt(diagnostic, f)?;
         }
         if self.0.len() > 1 {
-            let files: BTreeSet<_> = self.0.iter().filter_map(Diagnostic::path).collect();
-            let n_files = files.len();
-            let plural = if n_files == 1 { "" } else { "s" };
-            write!(f, "\n\nerror: {} problems in {n_files} file{plural}", self.0.len())?;
+            write!(f, "\n\nerror: {} problems", self.0.len())?;
         }
         Ok(())
     }
@@ -233,21 +214,26 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// `text` in single quotes, on one line, with control characters escaped and its end cut off if
-/// it is long.
+/// `text` in single quotes, [`escaped`].
 pub fn quoted(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let mut shown: String = text.chars().take(SHOWN).flat_map(escape).collect();
+    format!("'{}'", escaped(text))
+}
+
+/// `text` on one line, with control characters escaped and its end cut off if it is long.
+pub fn escaped(text: &str) -> String {
+    const SHOWN: usize = 80;
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN) {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
-    format!("'{shown}'")
-}
-
-fn escape(c: char) -> impl Iterator<Item = char> {
-    let (escaped, plain) =
-        if c.is_control() { (Some(c.escape_default()), None) } else { (None, Some(c)) };
-    escaped.into_iter().flatten().chain(plain)
+    shown
 }
 
 /// The candidate that `word` is most likely a misspelling of.
@@ -288,11 +274,16 @@ pub fn suggest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str> + C
     if let Some(near) = nearest(word, candidates.clone()) {
         return format!("did you mean {}?", quoted(near));
     }
+    const SHOWN: usize = 8;
     let all: Vec<String> = candidates.into_iter().map(quoted).collect();
-    match all.len() {
-        0 => "none is possible here".to_owned(),
-        1 => format!("only {} is possible", all[0]),
-        _ => format!("possible are {}", all.join(", ")),
+    match all.as_slice() {
+        [] => "nothing is possible here".to_owned(),
+        [one] => format!("only {one} is possible"),
+        few if few.len() <= SHOWN => format!("possible are {}", few.join(", ")),
+        [first @ .., _] => {
+            let rest = all.len() - SHOWN;
+            format!("possible are {} and {rest} more", first[..SHOWN].join(", "))
+        }
     }
 }
 
@@ -306,10 +297,9 @@ mod tests {
         let span = |range| Span { source: Arc::clone(&source), range };
         let complaint = Diagnostic::new("key 'two' is strange")
             .at(&span(7..10))
-            .label("here")
             .also(&span(0..3), "unlike this")
             .help("write three");
-        let expected = "error: key 'two' is strange\n --> a.yaml:2:1\n  |\n1 | one: 1\n  | --- unlike this\n2 | two: 2\n  | ^^^ here\n  |\n  = help: write three";
+        let expected = "error: key 'two' is strange\n --> a.yaml:2:1\n  |\n1 | one: 1\n  | --- unlike this\n2 | two: 2\n  | ^^^\n  |\n  = help: write three";
         assert_eq!(complaint.to_string(), expected);
     }
 
@@ -323,7 +313,7 @@ mod tests {
         problems.add(Diagnostic::new("first").at(&at(0..3)));
         let text = problems.finish(Some(())).unwrap_err().to_string();
         assert!(text.find("first") < text.find("second"), "{text}");
-        assert!(text.ends_with("error: 2 problems in 1 file"), "{text}");
+        assert!(text.ends_with("error: 2 problems"), "{text}");
     }
 
     #[test]
@@ -339,6 +329,6 @@ mod tests {
     #[test]
     fn quoted_text_stays_on_one_short_line() {
         assert_eq!(quoted("a\n\u{1b}"), r"'a\n\u{1b}'");
-        assert_eq!(quoted(&"é".repeat(100)).chars().count(), 63);
+        assert_eq!(quoted(&"é".repeat(100)).chars().count(), 83);
     }
 }

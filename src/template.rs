@@ -6,7 +6,7 @@
 //! (`X.j2`) are [`kiln_init::template`]'s; the values that this module makes for them are samples
 //! from the cluster file, with which the build proves that a host of the role can render them.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use serde::Serialize;
 use serde_json::json;
@@ -14,12 +14,9 @@ use tera::{Context, ErrorKind, Kwargs, State, Tera, TeraResult, Value};
 
 use crate::{
     cluster::{Cluster, Host},
-    diagnostic::{Diagnostic, Source, Span, suggest},
+    diagnostic::{Diagnostic, Source, Span, escaped},
     profile::Profile,
 };
-
-/// Names that a template of the build can use.
-const NAMES: [&str; 5] = ["cluster", "hosts", "role", "vars", "version"];
 
 /// The engine with one role's values.
 pub struct Build {
@@ -82,23 +79,33 @@ impl std::fmt::Debug for Build {
 }
 
 fn explain(source: &Arc<Source>, error: &tera::Error) -> Diagnostic {
-    let (ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report)) = error.kind() else {
-        return Diagnostic::new(format!("{}: {error}", source.path));
-    };
-    let range = report.span().range.clone();
-    let word = source.text.get(range.clone()).unwrap_or_default();
-    let message = report.message();
+    if let ErrorKind::SyntaxError(report) | ErrorKind::RenderingError(report) = error.kind() {
+        return complain(source, report.message(), report.span().range.clone());
+    }
+    // Unknown filters, tests and functions come as printed reports, one after another.
+    let text = error.to_string();
+    let title = text.lines().find_map(|line| line.strip_prefix("error: "));
+    let place = text.lines().find_map(|line| {
+        let (rest, column) = line.trim().strip_prefix("--> ")?.rsplit_once(':')?;
+        let line: usize = rest.rsplit_once(':')?.1.parse().ok()?;
+        let column: usize = column.parse().ok()?;
+        let line = source.line(line);
+        let word = source.text.get(line.clone())?.char_indices().nth(column.checked_sub(1)?)?.0;
+        Some(line.start + word..line.end)
+    });
+    match (title, place) {
+        (Some(title), Some(place)) => complain(source, title, place),
+        _ => Diagnostic::new(format!("template '{}': {}", source.path, escaped(&text))),
+    }
+}
+
+/// tera's message in our manners: lower case, our quotes.
+fn complain(source: &Arc<Source>, message: &str, range: Range<usize>) -> Diagnostic {
     let mut first = message.chars();
     let message: String =
         first.next().into_iter().flat_map(char::to_lowercase).chain(first).collect();
-    let diagnostic = Diagnostic::new(format!("template: {}", message.replace('`', "'")))
-        .at(&Span::clamped(source, range));
-    match word.split(['.', '[']).next() {
-        Some(name) if message.contains("not found in context") && !NAMES.contains(&name) => {
-            diagnostic.help(suggest(name, NAMES))
-        }
-        _ => diagnostic,
-    }
+    Diagnostic::new(format!("template: {}", message.replace('`', "'")))
+        .at(&Span::clamped(source, range))
 }
 
 fn to_json(value: Value, _: Kwargs, _: &State<'_>) -> TeraResult<String> {
@@ -147,4 +154,65 @@ pub fn sample(cluster: &Cluster, name: &str, host: &Host) -> serde_json::Value {
             "mac": mac,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        diagnostic::Problems,
+        profile::Profiles,
+        workspace::{Overlay, Workspace},
+    };
+
+    fn build() -> Build {
+        let cluster = "schema: 1\nname: c\nversion: 1.10\nendpoint: { vip: 10.1.0.9 }\n\
+            networks: { hosts: 10.1.0.0/24, pods: 10.2.0.0/16, services: 10.3.0.0/24, dns: 10.3.0.2 }\n\
+            etcd: { members: [b] }\nhosts:\n  b: { role: r, address: 10.1.0.2 }\n  a: { role: r, address: 10.1.0.1 }\n";
+        let profile = "packages: [aa]\nkernel: { package: linux }\nvars: { on: true, text: \"it's\", list: [1, x], none: null }\n";
+        let workspace = Workspace {
+            cluster: Source::new("cluster.yaml", cluster),
+            profiles: [("r".to_owned(), Source::new("profiles/r.yaml", profile))].into(),
+            overlays: BTreeMap::<String, Overlay>::new(),
+        };
+        let problems = Problems::new();
+        let cluster = crate::cluster::load(&workspace, &problems).unwrap();
+        let profile = Profiles::parse(&workspace, &problems).load("r", &problems).unwrap();
+        problems.finish(Some(())).unwrap();
+        Build::new(&cluster, &profile)
+    }
+
+    #[test]
+    fn templates_see_the_cluster_the_role_and_its_hosts() {
+        let build = build();
+        for (text, expected) in [
+            ("{{ role }} {{ version }} {{ cluster.name }}", "r 1.10 c"),
+            (
+                "{% for h in hosts %}{{ h.name }}={{ h.address }}/{{ h.prefix }} {% endfor %}",
+                "a=10.1.0.1/24 b=10.1.0.2/24 ",
+            ),
+            ("{{ cluster.lb[\"router-id\"] }} {{ cluster.networks.pods }}", "51 10.2.0.0/16"),
+            ("{{ cluster.etcd.members | join(sep=\",\") }}", "b"),
+            ("{{ vars.on }} {{ vars.text }} <&>", "true it's <&>"),
+            ("{{ vars.text | shell_quote }}", r"'it'\''s'"),
+            ("{{ vars.text | yaml_quote }} {{ vars.list | tojson }}", r#""it's" [1,"x"]"#),
+            ("{% raw %}{{ hostname }}{% endraw %}\n", "{{ hostname }}\n"),
+        ] {
+            assert_eq!(build.render("t", text).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn templates_reach_nothing_outside_their_values() {
+        for text in [
+            "{% include \"/etc/passwd\" %}",
+            "{{ now() }}",
+            "{{ get_env(name=\"HOME\") }}",
+            "{{ get_random(end=9) }}",
+        ] {
+            assert!(build().render("t", text).is_err(), "{text}");
+        }
+    }
 }

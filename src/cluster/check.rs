@@ -33,6 +33,11 @@ pub(super) fn check<'a>(
     check.addresses();
     check.macs();
     check.etcd();
+    for role in cluster.roles() {
+        if let Err(complaint) = cluster.check_label(role) {
+            problems.add(complaint.at(node.place(&["name"])));
+        }
+    }
 }
 
 impl Check<'_> {
@@ -238,7 +243,7 @@ impl Check<'_> {
             self.complain(
                 self.node.place(&["etcd", "members"]),
                 format!("etcd has {} members", members.len()),
-                "an odd number: a member more than an odd number only makes failures more likely",
+                "write an odd number: one more than that adds a member that can fail, and survives nothing more",
             );
         }
     }

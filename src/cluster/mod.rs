@@ -19,6 +19,7 @@ pub use self::{
     address::{Cidr, HostAddress, ParseCidrError},
     read::load,
 };
+use crate::yaml::fields::Complaint;
 
 /// One cluster, valid.
 #[derive(Debug, Clone, Serialize)]
@@ -43,6 +44,26 @@ impl Cluster {
     pub fn hosts_of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = (&'a str, &'a Host)> {
         let all = self.hosts.iter().map(|(name, host)| (name.as_str(), host));
         all.filter(move |(_, host)| host.role == role)
+    }
+
+    /// Whether the partition labels of a role's image fit: they carry cluster, role and version,
+    /// and GPT has room for 36 UTF-16 units.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn check_label(&self, role: &str) -> Result<(), Complaint> {
+        const LONGEST: usize = 36;
+        let label = format!("{}-{role}_{}_verity", self.name, self.version);
+        if label.len() <= LONGEST {
+            return Ok(());
+        }
+        Err(Complaint::new(
+            format!(
+                "partition label '{label}' has {} characters, more than {LONGEST}",
+                label.len()
+            ),
+            "shorten the name or the version of the cluster, or the name of the role",
+        ))
     }
 
     /// Roles that hosts have, sorted.

@@ -8,7 +8,9 @@ use crate::{
     workspace::Workspace,
     yaml::{
         self, Node,
-        fields::{Complaint, Fields, any, by_name, checked, choice, entries, list, number, parsed},
+        fields::{
+            Complaint, Fields, any, by_name, checked, choice, entries, list, number, parsed, schema,
+        },
     },
 };
 
@@ -25,7 +27,7 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
 }
 
 fn cluster(top: &Fields<'_>) -> Option<Cluster> {
-    let schema = top.required("schema", choice(&[("1", ())]));
+    let schema = top.required("schema", schema);
     let name = top.required("name", checked(names::label));
     let version = top.required("version", checked(names::version));
     let mirror = top.optional("mirror", checked(names::url));

@@ -65,7 +65,10 @@ pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec
         let Some(profile) = profiles.load(role, &problems) else { continue };
         let Some(cluster) = &cluster else { continue };
         templates::check(cluster, &profile, workspace, &problems);
-        check_label(cluster, role, &problems);
+        if let (false, Err(complaint)) = (cluster.roles().contains(role), cluster.check_label(role))
+        {
+            problems.add(complaint.without_place());
+        }
         plans.push(Plan {
             digest: digest(cluster, &profile, &workspace.overlays_of(&profile), given.init),
             cluster: cluster.clone(),
@@ -82,19 +85,4 @@ fn digest(cluster: &Cluster, profile: &Profile, overlays: &[&Overlay], init: Dig
     let input = (cluster, profile, overlays, init);
     let json = serde_json::to_vec(&input).expect("every key is text and every number is finite");
     Digest::of(&json)
-}
-
-/// Partition labels carry cluster, role and version; GPT has room for 36 UTF-16 units.
-fn check_label(cluster: &Cluster, role: &str, problems: &Problems) {
-    const LONGEST: usize = 36;
-    let label = format!("{}-{role}_{}_verity", cluster.name, cluster.version);
-    if label.len() > LONGEST {
-        problems.add(
-            Diagnostic::new(format!(
-                "partition label '{label}' has {} characters, more than {LONGEST}",
-                label.len()
-            ))
-            .help("shorten the name or the version of the cluster, or the name of the role"),
-        );
-    }
 }

@@ -87,7 +87,7 @@ impl Text<'_> {
         line(f, "kernel", [&profile.kernel.package])?;
         line(f, "modules", &profile.kernel.modules)?;
         line(f, "initramfs", &profile.kernel.initrd_modules)?;
-        line(f, "command line", [profile.kernel.arguments.join(" ")])?;
+        wrapped(f, "command line", "", &profile.kernel.arguments)?;
         line(f, "boots to", [&profile.services.default_target])?;
         let disk = &profile.disk;
         let parts = [
@@ -110,10 +110,20 @@ fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], value: T) -> &'static 
     words.iter().find(|(_, other)| *other == value).map_or("?", |(word, _)| word)
 }
 
-/// One decision with its values, wrapped; nothing if there are none.
+/// One decision with its values; nothing if there are none.
 fn line<T: fmt::Display>(
     f: &mut fmt::Formatter<'_>,
     name: &str,
+    values: impl IntoIterator<Item = T>,
+) -> fmt::Result {
+    wrapped(f, name, ",", values)
+}
+
+/// Values with a separator and a blank between them, over as many lines as they take.
+fn wrapped<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    separator: &str,
     values: impl IntoIterator<Item = T>,
 ) -> fmt::Result {
     let mut values = values.into_iter().map(|value| value.to_string()).peekable();
@@ -123,7 +133,7 @@ fn line<T: fmt::Display>(
     write!(f, "  {name:NAME$}")?;
     let mut column = 2 + NAME;
     while let Some(value) = values.next() {
-        let value = if values.peek().is_some() { value + "," } else { value };
+        let value = if values.peek().is_some() { value + separator } else { value };
         let width = value.chars().count();
         if column + 1 + width > WIDTH && column > 2 + NAME {
             write!(f, "\n  {:NAME$}", "")?;

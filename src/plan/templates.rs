@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Proof that every template of a role renders: at build, and at first boot of each of its hosts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use kiln_init::template::Engine;
 
@@ -38,7 +38,7 @@ pub(super) fn check(
         check.overlay(overlay);
     }
     for (path, file) in &profile.files {
-        let name = format!("profiles/{}.yaml files.{path}", profile.role);
+        let name = format!("{path} of profile {}", profile.role);
         match &file.content {
             FileContent::BuildTemplate(text) => drop(check.at_build(&name, text)),
             FileContent::BootTemplate(text) => check.at_first_boot(&name, text),
@@ -87,7 +87,12 @@ impl Check<'_> {
                 );
                 continue;
             };
-            let text = if built == path { Some(text) } else { self.at_build(&name, &text) };
+            let (name, text) = if built == path {
+                (name, Some(text))
+            } else {
+                // Lines are counted in what the build made of it.
+                (format!("{name} (as rendered)"), self.at_build(&name, &text))
+            };
             if let (true, Some(text)) = (target != built, text) {
                 self.at_first_boot(&name, &text);
             }
@@ -101,22 +106,34 @@ impl Check<'_> {
     /// Compiles a first-boot template and renders it for each host of the role.
     fn at_first_boot(&self, name: &str, text: &str) {
         let source = Source::new(name, text);
-        let complain = |error: kiln_init::template::Error, whose: &str| {
-            let place = Span { range: source.line(error.line), source: source.clone() };
-            self.problems.add(
-                Diagnostic::new(format!("template: {}{whose}", error.message)).at(&place).help(
-                    "docs/profile.md lists the values of first boot; a host's own are its 'vars' in cluster.yaml",
-                ),
-            );
-        };
         let mut engine = Engine::new();
         if let Err(error) = engine.add(name, text) {
-            return complain(error, "");
+            return self.complain(&source, error.line, &error.message);
         }
+        let mut failures: BTreeMap<(usize, String), Vec<String>> = BTreeMap::new();
         for (host, facts) in self.cluster.hosts_of(self.role) {
             if let Err(error) = engine.render(name, &sample(self.cluster, host, facts)) {
-                complain(error, &format!(" on host {}", quoted(host)));
+                failures.entry((error.line, error.message)).or_default().push(quoted(host));
             }
         }
+        for ((line, message), hosts) in failures {
+            if hosts.len() == self.cluster.hosts_of(self.role).count() {
+                self.complain(&source, line, &message);
+            } else {
+                self.complain(&source, line, &format!("{message} on {}", hosts.join(", ")));
+            }
+        }
+    }
+
+    fn complain(&self, source: &Arc<Source>, line: usize, message: &str) {
+        let place = Span { range: source.line(line), source: Arc::clone(source) };
+        let diagnostic = Diagnostic::new(format!("template: {message}")).at(&place);
+        self.problems.add(if message.contains("undefined") {
+            diagnostic.help(
+                "docs/profile.md lists the values of first boot; a host's own are its 'vars' in cluster.yaml",
+            )
+        } else {
+            diagnostic
+        });
     }
 }

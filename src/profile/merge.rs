@@ -57,7 +57,10 @@ impl<'a> Profiles<'a> {
     /// One role's profile with everything it extends.
     pub fn load(&self, role: &str, problems: &Problems) -> Option<Profile> {
         let mut chain = Chain { profiles: self, problems, open: Vec::new(), done: Vec::new() };
-        let complete = chain.add(role, None);
+        // Without one of its parents, a profile would seem to lack everything that they say.
+        if !chain.add(role, None) {
+            return None;
+        }
         let merged = chain.done.iter().fold(None, |parent: Option<Node>, (_, node)| {
             let child = without_own_keys(node);
             Some(match parent {
@@ -65,8 +68,7 @@ impl<'a> Profiles<'a> {
                 None => child,
             })
         })?;
-        let profile = read::profile(role, &merged, self.workspace, problems);
-        profile.filter(|_| complete)
+        read::profile(role, &merged, self.workspace, problems)
     }
 }
 

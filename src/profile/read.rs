@@ -30,7 +30,7 @@ const MAX_ID: u64 = 65_533;
 /// Complains about what is wrong in one file, whatever it extends.
 pub(super) fn check_fragment(name: &str, node: &Node, workspace: &Workspace, problems: &Problems) {
     if let Some(fields) = Fields::top(node, problems, true) {
-        let _ = fields.optional("schema", choice(&[("1", ())]));
+        let _ = fields.optional("schema", fields::schema);
         let _ = fields.optional("extends", |node, problems| match &node.value {
             Value::List(_) => list(checked(names::part))(node, problems),
             _ => checked(names::part)(node, problems).map(|name| vec![name]),
@@ -63,6 +63,8 @@ pub(super) fn profile(
     problems: &Problems,
 ) -> Option<Profile> {
     let fields = Fields::top(node, problems, false)?;
+    // They are not in a merged tree, but they exist.
+    let _ = (fields.node("schema"), fields.node("extends"));
     let profile = sections(role, &fields, workspace);
     fields.finish();
     let profile = profile?;
@@ -81,7 +83,7 @@ fn sections(role: &str, top: &Fields<'_>, workspace: &Workspace) -> Option<Profi
     let replace = names_of(top, "replace", names::path);
     let services = top.section("services", services);
     let users = top.or("users", Default::default(), |node, problems| {
-        entries(node, problems, fragment, names::account, user)
+        entries(node, problems, fragment, names::account, |name, fields| user(name, fields))
     });
     let groups = top.or("groups", Default::default(), |node, problems| {
         entries(node, problems, fragment, names::account, |_, group| {
@@ -233,10 +235,10 @@ fn services(fields: &Fields<'_>) -> Option<Services> {
     })
 }
 
-fn user(name: &String, fields: &Fields<'_>) -> Option<User> {
+fn user(name: &str, fields: &Fields<'_>) -> Option<User> {
     let path = |text: &str| names::path(text).and_then(|path| names::passwd_field(path.as_str()));
     let uid = fields.required("uid", number(1..=MAX_ID));
-    let group = fields.or("group", name.clone(), checked(names::account));
+    let group = fields.or("group", name.to_owned(), checked(names::account));
     let home = fields.or("home", "/nonexistent".to_owned(), checked(path));
     let shell = fields.or("shell", "/usr/sbin/nologin".to_owned(), checked(path));
     let comment = fields.or("comment", String::new(), checked(names::passwd_field));

@@ -24,7 +24,12 @@ impl Complaint {
 
     /// The complaint with its place.
     pub fn at(self, span: &Span) -> Diagnostic {
-        let diagnostic = Diagnostic::new(self.what).at(span);
+        self.without_place().at(span)
+    }
+
+    /// The complaint about something that stands in no file.
+    pub fn without_place(self) -> Diagnostic {
+        let diagnostic = Diagnostic::new(self.what);
         match self.help {
             Some(help) => diagnostic.help(help),
             None => diagnostic,
@@ -291,6 +296,19 @@ pub fn list<T>(
     move |node, problems| {
         Some(items(node, problems)?.iter().filter_map(|item| read(item, problems)).collect())
     }
+}
+
+/// The version of the file's form.
+pub fn schema(node: &Node, problems: &Problems) -> Option<()> {
+    checked(|text| {
+        let complaint = || {
+            Complaint::new(
+                format!("schema {} is not known", quoted(text)),
+                "this kiln reads schema 1",
+            )
+        };
+        (text == "1").then_some(()).ok_or_else(complaint)
+    })(node, problems)
 }
 
 /// `true` or `false`.

@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use serde_saphyr::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle};
 
-use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted};
+use crate::diagnostic::{Diagnostic, Problems, Source, Span, escaped, quoted};
 
 /// Ten thousand hosts fit.
 const MAX_BYTES: usize = 2 << 20;
@@ -201,7 +201,10 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, ..) => {
                 let plain = style == ScalarStyle::Plain;
-                return self.put(range, Value::Scalar { text: text.into_owned(), plain });
+                // The parser writes `~` where nothing was written.
+                let text =
+                    if plain && range.is_empty() { String::new() } else { text.into_owned() };
+                return self.put(range, Value::Scalar { text, plain });
             }
             Event::SequenceStart(..) => {
                 self.open.push(Open::List { start: range.start, items: Vec::new() });
@@ -265,7 +268,7 @@ impl Builder<'_> {
                 at..at + 1,
             ),
             _ => (
-                format!("this is no YAML: {}", quoted(&error.info()).trim_matches('\'')),
+                format!("this is no YAML: {}", escaped(&error.info())),
                 "the place is where the parser noticed; the cause may be a line before".to_owned(),
                 at..at + 1,
             ),
