@@ -281,7 +281,6 @@ fn unsquashfs_prints_the_superblock_we_meant() {
         "Compression zstd",
         "\tcompression-level 15",
         "Block size 131072",
-        "Always-use-fragments option is specified",
         "Duplicates are removed",
         "Number of ids 4",
     ] {

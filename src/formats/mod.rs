@@ -2,7 +2,8 @@
 //! Bytes only: each format of the image, from its specification.
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
-#![warn(clippy::cast_possible_truncation, clippy::indexing_slicing)]
+// Hostile bytes reach this code: no index, no cast that can lose something.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::indexing_slicing))]
 
 mod calendar;
 pub mod cpio;

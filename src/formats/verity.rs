@@ -46,9 +46,9 @@ pub struct Verity {
 pub enum Error {
     #[error("verity needs whole blocks of 4096 bytes, at least one; the data has {0} bytes")]
     Length(u64),
-    #[error("reading the data at {offset}: {source}")]
+    #[error("reading the data at {offset}")]
     Read { offset: u64, source: io::Error },
-    #[error("writing the hash tree: {0}")]
+    #[error("writing the hash tree")]
     Write(#[from] io::Error),
 }
 

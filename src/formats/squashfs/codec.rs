@@ -46,6 +46,25 @@ const RAW: u8 = 0;
 /// First byte of a store's value: a SHA-256 of the rest and the compressed block follow.
 const ZSTD: u8 = 1;
 
+/// From this level on, a look with level 1 costs less than a hundredth of the compression.
+const SLOW_LEVEL: i32 = 10;
+/// A part of a block that tells most compressible blocks.
+const SAMPLE: usize = 16 << 10;
+
+/// Whether level 1 makes neither a part of the block nor the block smaller. Then slower levels
+/// hardly do, but would look for long: modules, fonts and archives are compressed already.
+///
+/// Zstd gives up on what saves less than a 64th at any level below 16, so little is lost.
+fn is_incompressible(block: &[u8]) -> Result<bool, Error> {
+    let sample = block.chunks(SAMPLE).nth(block.len() / SAMPLE / 2).unwrap_or(block);
+    for part in [sample, block] {
+        if bulk::compress(part, 1).map_err(Error::Compress)?.len() < part.len() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Codec {
     pub(super) fn new(level: i32) -> Self {
         Self { level }
@@ -74,7 +93,8 @@ impl Codec {
                 None => Stored { bytes: block, raw: true, cached: true },
             });
         }
-        Ok(match self.compress(&block)? {
+        let hopeless = self.level >= SLOW_LEVEL && is_incompressible(&block)?;
+        Ok(match if hopeless { None } else { self.compress(&block)? } {
             Some(bytes) => {
                 let digest = Digest::of(&bytes);
                 store.put(&key, &[&[ZSTD][..], digest.as_bytes(), &bytes].concat());

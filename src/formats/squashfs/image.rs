@@ -25,7 +25,7 @@ pub(super) const LIMIT: u64 = 512 << 20;
 /// Why an image cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    #[error("reading at {offset}: {source}")]
+    #[error("reading at {offset}")]
     Io { offset: u64, source: io::Error },
     #[error("{what}: expected {expected:#x}, found {found:#x}")]
     Unsupported { what: &'static str, expected: u64, found: u64 },

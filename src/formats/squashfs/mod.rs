@@ -80,7 +80,7 @@ pub struct Summary {
     pub inodes: u32,
     /// Blocks of file data, fragments included, without holes.
     pub blocks: u64,
-    /// Blocks that hold ends of several files.
+    /// Blocks that hold several files.
     pub fragments: u32,
     /// Files whose content another file has already.
     pub duplicates: u64,
@@ -95,12 +95,12 @@ pub enum Error {
     BlockSize(u32),
     #[error("zstd level {0}: levels are 1 to 22")]
     Level(i32),
-    #[error("reading '{path}': {source}")]
+    #[error("reading '{path}'")]
     Read { path: TreePath, source: io::Error },
-    #[error("writing the image: {0}")]
+    #[error("writing the image")]
     Write(#[from] io::Error),
-    #[error("compressing a block: {0}")]
-    Compress(io::Error),
+    #[error("compressing a block")]
+    Compress(#[source] io::Error),
     #[error(
         "'{path}' has the extended attribute '{name}': squashfs has user, trusted and security"
     )]

@@ -45,7 +45,7 @@ pub(super) const FLAGS: [(u16, &str); 5] = [
 
 /// Flags of an image of ours.
 pub(super) fn flags(xattrs: bool) -> u16 {
-    let flags = TAILS_IN_FRAGMENTS | DUPLICATES | EXPORTABLE | COMPRESSOR_OPTIONS;
+    let flags = DUPLICATES | EXPORTABLE | COMPRESSOR_OPTIONS;
     if xattrs { flags } else { flags | NO_XATTRS }
 }
 
