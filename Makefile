@@ -4,7 +4,7 @@ TARGET := x86_64-unknown-linux-gnu
 BUILT  := target/$(TARGET)/release/kiln
 
 .DEFAULT_GOAL := help
-.PHONY: help images test lint check unit boot setup clean FORCE
+.PHONY: help images test lint check unit boot bench setup clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -25,11 +25,15 @@ lint: ## Formatting and lints
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-unit: ## All tests but the boots
-	cargo test --workspace --locked -- --skip boot::
+# Tests run as the program is built for people: optimized, and with one build of the dependencies.
+unit: ## All tests that need no image
+	cargo test --release --workspace --locked -- --skip boot:: --skip images::
 
-boot: images ## Boot every role's image in QEMU and check it
-	cargo test --locked --test kiln -- --nocapture boot::
+boot: images ## Judge every role's image with foreign tools, boot it in QEMU and check it
+	cargo test --release --locked --test kiln -- --nocapture images:: boot::
+
+bench: bin/kiln ## Ratios: whole builds, and the squashfs writer against mksquashfs
+	cargo bench --locked
 
 check: bin/kiln ## Check cluster.yaml, profiles, overlays and templates
 	bin/kiln check

@@ -94,8 +94,16 @@ fn a_node_runs_a_container() {
     checks.mentions("an image is imported", &mut guest, import, oci::NAME);
     let run = format!("ctr run --rm {} hello /hello", oci::NAME);
     checks.prints("a container runs", &mut guest, &run, oci::GREETING.trim_end());
-    let run = format!("ctr run --rm --runc-systemd-cgroup --cgroup system.slice:kiln:hello {} hello /hello", oci::NAME);
-    checks.prints("a container runs in a systemd scope", &mut guest, &run, oci::GREETING.trim_end());
+    let run = format!(
+        "ctr run --rm --runc-systemd-cgroup --cgroup system.slice:kiln:hello {} hello /hello",
+        oci::NAME
+    );
+    checks.prints(
+        "a container runs in a systemd scope",
+        &mut guest,
+        &run,
+        oci::GREETING.trim_end(),
+    );
     let plugin = "CNI_COMMAND=VERSION /usr/lib/cni/bridge";
     checks.mentions("network plugins are there", &mut guest, plugin, "supportedVersions");
     let limit = "systemctl show --value --property=LimitNOFILE containerd.service";
@@ -196,7 +204,10 @@ fn check_balancer(checks: &mut Checks<'_>, guest: &mut Guest) {
     let vip = plan_of("lb").cluster.endpoint.vip;
     let address = plan_of("lb").cluster.hosts["k8s-lb-primary"].address;
     checks.prints("the virtual address is held", guest, &wait_for_address(), "held");
-    let line = format!("ip -4 -oneline address show to {vip}/32; ip -4 -oneline address show to {}/32", address.address);
+    let line = format!(
+        "ip -4 -oneline address show to {vip}/32; ip -4 -oneline address show to {}/32",
+        address.address
+    );
     let output = guest.run(&line);
     let interfaces: Vec<Option<&str>> =
         output.text.lines().map(|line| line.split_whitespace().nth(1)).collect();

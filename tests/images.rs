@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{cache_dir, out_dir, program, tool};
+use crate::support::qemu::out_dir;
 
 const ROLES: [&str; 3] = ["lb", "master", "node"];
 
@@ -48,6 +48,20 @@ impl Image {
         std::io::copy(&mut raw.take(size), &mut file).expect("copied");
         path
     }
+}
+
+/// A foreign program; some stand where only root's search path leads.
+fn tool(name: &str) -> Command {
+    let mut command = Command::new(name);
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}
+
+/// The cache that `make images` filled.
+fn cache_dir() -> PathBuf {
+    std::env::var_os("KILN_CACHE")
+        .map_or_else(|| kiln::sys::cache_dir().expect("a cache folder"), PathBuf::from)
 }
 
 fn run(command: &mut Command) -> String {
@@ -137,11 +151,14 @@ fn a_second_build_elsewhere_gives_the_same_bytes() {
         fs::create_dir(folder).expect("made");
     }
     for name in ["cluster.yaml", "kiln.lock", "profiles", "overlays"] {
-        run(tool("cp").arg("-r").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).arg(&workspace));
+        run(tool("cp")
+            .arg("-r")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
+            .arg(&workspace));
     }
     run(tool("cp").args(["-r", "--reflink=auto"]).arg(cache_dir().join("packages")).arg(&cache));
     let kiln = scratch.path().join("kiln");
-    fs::copy(program(), &kiln).expect("copied");
+    fs::copy(env!("CARGO_BIN_EXE_kiln"), &kiln).expect("copied");
 
     let root = rustix::process::geteuid().is_root();
     let mut shell = tool("sh");

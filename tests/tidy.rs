@@ -31,7 +31,8 @@ fn files(extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     walk(&root(), &mut found);
     found.retain(|path| {
-        path.extension().is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
+        path.extension()
+            .is_some_and(|extension| extensions.iter().any(|wanted| extension == *wanted))
     });
     assert!(!found.is_empty(), "no file with {extensions:?}: the rule would check nothing");
     found
@@ -101,7 +102,9 @@ fn documents_name_files_that_exist() {
                 .any(|folder| named.starts_with(folder));
             let is_pattern = named.chars().any(|char| "*{}<> ".contains(char))
                 || named.chars().any(|char| char.is_ascii_uppercase() && !named.ends_with(".md"));
-            if is_path && !is_pattern && !root().join(named.split(':').next().expect("some")).exists()
+            if is_path
+                && !is_pattern
+                && !root().join(named.split(':').next().expect("some")).exists()
             {
                 offenders.push(format!("{}: `{named}`", path.display()));
             }

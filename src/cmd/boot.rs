@@ -25,7 +25,8 @@ pub(super) fn run(context: &Context, args: &cli::Boot) -> Result<()> {
     let cluster = problems.finish(cluster)?;
     let name = host_name(&cluster, args)?;
     let host = Host::find()?;
-    let scratch = tempfile::Builder::new().prefix("kiln-boot-").tempdir().context("making scratch space")?;
+    let scratch =
+        tempfile::Builder::new().prefix("kiln-boot-").tempdir().context("making scratch space")?;
     let medium = scratch.path().join("seed.iso");
     sys::fs::write_atomic(&medium, &seed::iso(&seed::files(&cluster, &name)?)?)?;
     let spec = spec(&cluster, &name, image(context, &cluster, args)?, medium, args)?;

@@ -120,9 +120,8 @@ fn survey(
     if !entries.iter().any(|entry| entry.path.as_str().contains("/modules/")) {
         return Ok(None);
     }
-    let json = store.derived("modules", &package.sha256, || {
-        Ok(serde_json::to_vec(&Survey::of(entries)?)?)
-    })?;
+    let json = store
+        .derived("modules", &package.sha256, || Ok(serde_json::to_vec(&Survey::of(entries)?)?))?;
     let survey: Option<Survey> = serde_json::from_slice(&json)?;
     Ok(survey.map(Arc::new))
 }
@@ -138,8 +137,7 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
     let (tree, verified) = write_verity(plan, &image, &folder.join("verity"))?;
     interrupt::check()?;
 
-    let command_line =
-        boot::command_line(&plan.profile.kernel.arguments, &verified.root_hash);
+    let command_line = boot::command_line(&plan.profile.kernel.arguments, &verified.root_hash);
     let initrd = initrd(plan, &root)?;
     let uki = boot::uki::build(
         &root.boot.stub.to_vec()?,
@@ -164,8 +162,7 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
     .context("making the EFI system partition")?;
 
     let layout = lay_out(plan, &name, image.len(), &verified)?;
-    let parts =
-        [(Area::Esp, esp.into()), (Area::Root, image), (Area::Verity, tree)];
+    let parts = [(Area::Esp, esp.into()), (Area::Root, image), (Area::Verity, tree)];
     let raw = format!("{name}.raw");
     disk::write::write(&layout, &parts, &folder.join(&raw))?;
     for part in ["root", "verity"] {

@@ -196,7 +196,8 @@ mod tests {
 
     fn line(spec: &Spec, acceleration: Acceleration) -> String {
         let smbios = ["/s/smbios-0".into()];
-        let scratch = Scratch { vars: Path::new("/s/vars"), smbios: &smbios, port: Path::new("/s/p") };
+        let scratch =
+            Scratch { vars: Path::new("/s/vars"), smbios: &smbios, port: Path::new("/s/p") };
         shown(Path::new("qemu"), &arguments(&host(7), acceleration, spec, &scratch))
     }
 

@@ -147,7 +147,11 @@ mod tests {
 
     #[test]
     fn half_a_ready_line_is_none() {
-        for line in ["kiln: ready role=lb", "kiln: ready", "ready role=lb hostname=a address=1.2.3.4/24 version=1 boot=1"] {
+        for line in [
+            "kiln: ready role=lb",
+            "kiln: ready",
+            "ready role=lb hostname=a address=1.2.3.4/24 version=1 boot=1",
+        ] {
             assert_eq!(Ready::parse(line), None, "{line}");
         }
     }

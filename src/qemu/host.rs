@@ -122,7 +122,11 @@ fn version(qemu: &Path) -> Result<u32> {
     let text = String::from_utf8_lossy(&output.stdout);
     parse_version(&text).ok_or_else(|| {
         refuse(
-            format_args!("'{} --version' names no version: '{}'", qemu.display(), text.escape_debug()),
+            format_args!(
+                "'{} --version' names no version: '{}'",
+                qemu.display(),
+                text.escape_debug()
+            ),
             "reinstall QEMU",
         )
     })

@@ -161,7 +161,9 @@ impl Machine {
         let deadline = Instant::now() + limit;
         while !self.ended {
             if !self.receive(deadline) {
-                return Err(self.gave_up("the machine's end", &format!("not within {} s", limit.as_secs())));
+                return Err(
+                    self.gave_up("the machine's end", &format!("not within {} s", limit.as_secs()))
+                );
             }
         }
         self.seen = self.lines.len();

@@ -89,7 +89,11 @@ impl Guest {
                 return String::from_utf8_lossy(&before).replace('\r', "");
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no '{mark}' from the guest within {limit:?}: {}", self.shown());
+            assert!(
+                !left.is_zero(),
+                "no '{mark}' from the guest within {limit:?}: {}",
+                self.shown()
+            );
             self.port.set_read_timeout(Some(left)).expect("a time above zero");
             let mut buffer = [0; 4096];
             match self.port.read(&mut buffer) {

@@ -34,7 +34,9 @@ pub(crate) fn archive() -> Vec<u8> {
         ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice(), 0o644),
         ("index.json", index.as_bytes(), 0o644),
     ];
-    files.extend(names.iter().zip(&blobs).map(|(name, blob)| (name.as_str(), blob.as_slice(), 0o644)));
+    files.extend(
+        names.iter().zip(&blobs).map(|(name, blob)| (name.as_str(), blob.as_slice(), 0o644)),
+    );
     tar(&files)
 }
 
@@ -65,14 +67,39 @@ fn program() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;
     const HEADERS: u64 = 64 + 56;
     let mut code = vec![
-        0xb8, 1, 0, 0, 0, // mov eax, 1: write
-        0xbf, 1, 0, 0, 0, // mov edi, 1: standard output
-        0x48, 0x8d, 0x35, 16, 0, 0, 0, // lea rsi, [rip + 16]: the text, behind the code
-        0xba, u8::try_from(GREETING.len()).unwrap(), 0, 0, 0, // mov edx, length
-        0x0f, 0x05, // syscall
-        0xb8, 60, 0, 0, 0, // mov eax, 60: exit
-        0x31, 0xff, // xor edi, edi
-        0x0f, 0x05, // syscall
+        0xb8,
+        1,
+        0,
+        0,
+        0, // mov eax, 1: write
+        0xbf,
+        1,
+        0,
+        0,
+        0, // mov edi, 1: standard output
+        0x48,
+        0x8d,
+        0x35,
+        16,
+        0,
+        0,
+        0, // lea rsi, [rip + 16]: the text, behind the code
+        0xba,
+        u8::try_from(GREETING.len()).unwrap(),
+        0,
+        0,
+        0, // mov edx, length
+        0x0f,
+        0x05, // syscall
+        0xb8,
+        60,
+        0,
+        0,
+        0, // mov eax, 60: exit
+        0x31,
+        0xff, // xor edi, edi
+        0x0f,
+        0x05, // syscall
     ];
     code.extend_from_slice(GREETING.as_bytes());
     let len = HEADERS + code.len() as u64;

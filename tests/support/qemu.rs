@@ -41,11 +41,16 @@ pub(crate) fn plan_of(role: &str) -> &'static Plan {
     plans.iter().find(|plan| plan.profile.role == role).expect("a role of the quickstart")
 }
 
-/// The image that `make images` built, or the one in `$KILN_OUT`.
-pub(crate) fn image(role: &str) -> PathBuf {
+/// Where `make images` put its results, or `$KILN_OUT`.
+pub(crate) fn out_dir() -> PathBuf {
     let out = std::env::var_os("KILN_OUT").map_or_else(|| "out".into(), PathBuf::from);
+    repository().join(out)
+}
+
+/// The image of a role in [`out_dir`].
+pub(crate) fn image(role: &str) -> PathBuf {
     let name = format!("{}-{role}.raw", plan_of(role).cluster.name);
-    let image = repository().join(out).join(role).join(name);
+    let image = out_dir().join(role).join(name);
     assert!(image.is_file(), "there is no image '{}': run `make images`", image.display());
     image
 }

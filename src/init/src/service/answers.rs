@@ -84,10 +84,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let stop = run(&address.to_string()).unwrap_err();
-        assert_eq!(
-            stop.to_string(),
-            format!("asking '{address}': no answer within 3s")
-        );
+        assert_eq!(stop.to_string(), format!("asking '{address}': no answer within 3s"));
     }
 
     #[test]
