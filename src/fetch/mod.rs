@@ -152,6 +152,7 @@ impl Fetcher {
         let wanted: Vec<&LockedPackage> =
             lock.packages.iter().filter(|package| !package.roles.is_disjoint(roles)).collect();
         let total = Bytes(wanted.iter().map(|package| package.size).sum());
+        self.require_space(&wanted)?;
         let count = format!("{} packages", wanted.len());
         let task =
             self.progress.bytes(format!("fetching {count}"), format!("fetched {count}"), total);
@@ -163,6 +164,18 @@ impl Fetcher {
         })?;
         task.finish();
         Ok(fetched)
+    }
+
+    /// Refuses to fill the disk before the first byte is there.
+    fn require_space(&self, wanted: &[&LockedPackage]) -> Result<()> {
+        let mut needed = 0_u64;
+        for package in wanted {
+            if sys::fs::len_if_present(&self.store.package(&package.sha256))?.is_none() {
+                needed = needed.saturating_add(package.size);
+            }
+        }
+        sys::space::require(self.store.root(), Bytes(needed), "the packages", "--cache DIR")
+            .context("fetching packages")
     }
 
     /// Whether a locked package can still be had: from its archive, or also from the cache.

@@ -350,6 +350,20 @@ fn damage_in_the_cache_is_healed() {
 }
 
 #[test]
+fn packages_that_do_not_fit_are_not_begun() {
+    let world = World::with(&[]);
+    let mut lock = lock(&[deb()]);
+    lock.packages[0].size = u64::MAX;
+    let fetcher = Fetcher::new(&world.network(), None, world.store(), Progress::quiet()).unwrap();
+    let error = fetcher.packages(&lock, &BTreeSet::from(["lb".to_owned()])).unwrap_err();
+    let report = Report(&error).to_string();
+    assert!(report.starts_with("error: fetching packages\ncause: '"), "{report}");
+    assert!(report.contains(" free, 17179869184.0 GiB are needed for the packages"), "{report}");
+    assert!(report.ends_with("another place with --cache DIR"), "{report}");
+    assert_eq!(world.server.log(), Vec::<String>::new());
+}
+
+#[test]
 fn two_runs_at_once_share_one_download() {
     let deb = deb();
     let world = World::with(std::slice::from_ref(&deb));
