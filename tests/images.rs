@@ -3,9 +3,9 @@
 
 use std::{
     fs::{self, File},
-    io::{Read as _, Seek as _, SeekFrom},
+    io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use serde_json::Value;
@@ -196,4 +196,66 @@ fn a_second_build_elsewhere_gives_the_same_bytes() {
             String::from_utf8_lossy(&verdict.stdout)
         );
     }
+}
+
+/// `kiln build lb` of this workspace into `out`, from the cache alone.
+fn build_lb(out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+    command.args(["-C", env!("CARGO_MANIFEST_DIR"), "build", "lb", "--offline", "--out"]).arg(out);
+    command
+}
+
+/// What is left in a folder that should hold nothing; an absent folder holds nothing.
+fn leftovers(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| entry.expect("readable").path()).collect()
+}
+
+#[test]
+fn a_build_that_is_interrupted_leaves_nothing_behind() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    for stage in ["unpacking", "building 'lb'"] {
+        let out = scratch.path().join("out");
+        let mut build = build_lb(&out).stderr(Stdio::piped()).spawn().expect("kiln starts");
+        let mut lines = BufReader::new(build.stderr.take().expect("piped")).lines();
+        let reached = lines.any(|line| line.expect("text").starts_with(stage));
+        assert!(reached, "the build never said '{stage}'");
+        let pid = rustix::process::Pid::from_child(&build);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("alive");
+        let last = lines.map(|line| line.expect("text")).last();
+        assert_eq!(build.wait().expect("ends").code(), Some(130), "{stage}: {last:?}");
+        assert_eq!(leftovers(&out), Vec::<PathBuf>::new(), "{stage}");
+    }
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_made_is_refused() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let file = scratch.path().join("file");
+    fs::write(&file, "").expect("written");
+    let output = build_lb(&file.join("out")).output().expect("kiln runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    let expected = format!("error: creating folder '{}'\n", file.join("out").display());
+    assert!(text.contains(&expected) && text.contains("Not a directory"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+/// A file system of 16 MiB of its own, in a namespace, so that nothing of this machine is full.
+#[test]
+fn a_full_disk_is_refused_before_the_first_byte() {
+    let scratch = tempfile::tempdir().expect("scratch");
+    let script = "mount -t tmpfs -o size=16m none \"$1\" && shift && exec \"$@\"";
+    let build = build_lb(scratch.path());
+    let output = tool("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
+        .arg(scratch.path())
+        .arg(build.get_program())
+        .args(build.get_args())
+        .output()
+        .expect("unshare runs");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("has 16 MiB free, "), "{text}");
+    assert!(text.contains("are needed for the images"), "{text}");
+    assert!(text.ends_with("another place with --out DIR\n"), "{text}");
+    assert_eq!(output.status.code(), Some(1));
 }

@@ -49,6 +49,16 @@ struct Shared<'a> {
     scratch: &'a Scratch,
 }
 
+impl Shared<'_> {
+    /// Refuses to begin what would fill the disk. An image lies twice in the scratch folder while
+    /// it is put on its disk, compressed to about a third of what the packages hold.
+    fn require_space(&self, plans: &[Plan], out: &Path) -> Result<()> {
+        let packages = plans.iter().flat_map(|plan| self.lock.packages_of(&plan.profile.role));
+        let needed = packages.map(|locked| self.packages[&locked.sha256].installed_len()).sum();
+        sys::space::require(out, Bytes(needed), "the images", "--out DIR")
+    }
+}
+
 pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
     let (workspace, plans) = super::load(context, &args.roles)?;
     let lock = lock::file::read_matching(&context.workspace, &plans)?;
@@ -71,6 +81,7 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
         blocks: store.blocks()?,
         scratch: &scratch,
     };
+    shared.require_space(&plans, &out)?;
     let manifests: Vec<Manifest> = plans
         .par_iter()
         .map(|plan| {

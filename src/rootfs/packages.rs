@@ -51,6 +51,15 @@ impl Package {
             modules: None,
         })
     }
+
+    /// Bytes of all files.
+    pub fn installed_len(&self) -> u64 {
+        let len = |entry: &Entry| match &entry.kind {
+            deb::Kind::File(content) => content.len(),
+            _ => 0,
+        };
+        self.entries.iter().map(len).sum()
+    }
 }
 
 /// Why a package's control text is refused.
