@@ -267,6 +267,39 @@ fn files_of_one_content_are_stored_once() {
     assert_round_trip(&tree, &Options::new(0));
 }
 
+/// Zeros, and an end mark in the last bytes.
+struct Zeros(u64);
+
+impl crate::tree::Source for Zeros {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        buffer.fill(0);
+        if offset + buffer.len() as u64 == self.0 {
+            let (_, mark) = buffer.split_last_chunk_mut().expect("more than three bytes");
+            *mark = *b"end";
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_of_more_than_4_gib_keeps_its_size_and_its_end() {
+    let len = (4 << 30) + 5000;
+    let source = std::sync::Arc::new(Zeros(len));
+    let mut tree = Tree::new(1);
+    let kind = Kind::File(Content::Window { source, offset: 0, len });
+    insert(&mut tree, "large", inode(0o644, kind));
+    let image = image(&tree, &Options { block_size: 1 << 20, ..Options::new(0) });
+    assert!(image.len() < 16 << 10);
+    let tree = read(&Content::bytes(image)).expect("reads");
+    let Kind::File(content) = &tree.get(&path("large")).expect("there").kind else {
+        panic!("no file")
+    };
+    assert_eq!(content.len(), len);
+    let mut end = [0xff; 5];
+    content.read_exact_at(&mut end, len - 5).expect("reads");
+    assert_eq!(&end, b"\0\0end");
+}
+
 #[test]
 fn threads_change_no_byte() {
     let mut tree = sample();
