@@ -74,6 +74,7 @@ fn best(costs: &[Cost]) -> Cost {
 /// Runs to the end and takes the process's own resource usage.
 fn run(command: &mut Command) -> Cost {
     let start = Instant::now();
+    #[expect(clippy::zombie_processes, reason = "wait4 reaps it")]
     let child = command.stdout(Stdio::null()).spawn().expect("starts");
     let pid = libc::pid_t::try_from(child.id()).expect("a pid");
     let (mut status, mut usage) = (0, std::mem::MaybeUninit::<libc::rusage>::zeroed());

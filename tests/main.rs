@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The integration tests, by subject.
-#![expect(clippy::disallowed_methods, reason = "tests touch the world")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "tests touch the world, and stop where they fail"
+)]
 
 mod support;
 

@@ -2,9 +2,6 @@
 //! Bytes only: each format of the image, from its specification.
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
-// Hostile bytes reach this code: no index, no cast that can lose something.
-#![cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::indexing_slicing))]
-
 mod calendar;
 pub mod cpio;
 pub mod fat;
@@ -12,5 +9,8 @@ pub mod gpt;
 pub mod iso;
 pub mod pe;
 pub mod sparse;
+// Hostile bytes reach these readers: no index, no cast that can lose something.
+#[cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::indexing_slicing))]
 pub mod squashfs;
+#[cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::indexing_slicing))]
 pub mod verity;
