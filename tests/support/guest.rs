@@ -5,7 +5,7 @@
 //! as systemd credentials in SMBIOS strings, which the hypervisor owns anyway.
 
 use std::{
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     os::unix::net::UnixStream,
     time::{Duration, Instant},
 };
@@ -20,14 +20,12 @@ DefaultDependencies=no
 After=basic.target
 [Service]
 Type=exec
-ExecStart=/bin/sh -c 'stty raw -echo && PS1= PS2= && export PS1 PS2 && echo kiln-shell-is-up && exec /bin/sh'
+ExecStart=/bin/sh -c 'stty raw -echo && PS1= PS2= && export PS1 PS2 && exec /bin/sh'
 StandardInput=tty
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS1
 ";
-
-const UP: &str = "kiln-shell-is-up\n";
 
 /// Credentials that a machine needs for a [`Guest`].
 pub(crate) fn credentials() -> Vec<(String, Vec<u8>)> {
@@ -55,11 +53,24 @@ pub(crate) struct Output {
 
 impl Guest {
     /// The shell of a machine that is ready.
+    ///
+    /// QEMU drops what a guest says while nobody is connected, so the shell is asked until it
+    /// answers. The answer is computed, so that an echo of the question is none.
     pub(crate) fn of(machine: &Machine) -> Guest {
         let port = machine.port().expect("the machine has a second serial port");
         let mut guest = Guest { port, received: Vec::new(), n_commands: 0 };
-        guest.until(UP, Duration::from_secs(120));
-        guest
+        for attempt in 0..40 {
+            guest.send(&format!("echo shell-is-up-$(({attempt}))\n"));
+            let answer = format!("shell-is-up-{attempt}\n");
+            if guest.find(&answer, Duration::from_secs(5)).is_some() {
+                return guest;
+            }
+        }
+        panic!("the guest's shell does not answer: {}", guest.shown());
+    }
+
+    fn send(&mut self, line: &str) {
+        self.port.write_all(line.as_bytes()).expect("the guest takes commands");
     }
 
     /// Runs shell commands.
@@ -71,7 +82,7 @@ impl Guest {
             "{{ {}\n}} >/run/output 2>&1 </dev/null; s=$?; cat /run/output; echo \"{mark}$s.\"\n",
             commands.trim()
         );
-        self.port.write_all(line.as_bytes()).expect("the guest takes commands");
+        self.send(&line);
         let text = self.until(&mark, Duration::from_secs(300)).trim_end().to_owned();
         let status = self.until(".\n", Duration::from_secs(30));
         Output { status: status.parse().expect("a status"), text }
@@ -79,6 +90,13 @@ impl Guest {
 
     /// What comes before `mark`, which is taken too.
     fn until(&mut self, mark: &str, limit: Duration) -> String {
+        self.find(mark, limit).unwrap_or_else(|| {
+            panic!("no '{mark}' from the guest within {limit:?}: {}", self.shown())
+        })
+    }
+
+    /// The same; none if it does not come in time.
+    fn find(&mut self, mark: &str, limit: Duration) -> Option<String> {
         let deadline = Instant::now() + limit;
         loop {
             let found = self.received.windows(mark.len()).position(|part| part == mark.as_bytes());
@@ -86,19 +104,18 @@ impl Guest {
                 let rest = self.received.split_off(at + mark.len());
                 let mut before = std::mem::replace(&mut self.received, rest);
                 before.truncate(at);
-                return String::from_utf8_lossy(&before).replace('\r', "");
+                return Some(String::from_utf8_lossy(&before).replace('\r', ""));
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "no '{mark}' from the guest within {limit:?}: {}",
-                self.shown()
-            );
+            if left.is_zero() {
+                return None;
+            }
             self.port.set_read_timeout(Some(left)).expect("a time above zero");
             let mut buffer = [0; 4096];
             match self.port.read(&mut buffer) {
                 Ok(0) => panic!("the guest ended before '{mark}': {}", self.shown()),
                 Ok(count) => self.received.extend_from_slice(&buffer[..count]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
                 Err(error) => panic!("no '{mark}' from the guest: {error}: {}", self.shown()),
             }
         }
