@@ -7,7 +7,7 @@
 //! indexes/ARCHIVE/SUITE/InRelease   the newest verified one, for work without a network
 //! unpacked/ab/DIGEST.tar            data.tar of the package DIGEST, decompressed
 //! unpacked/ab/DIGEST.sha256         digest of that .tar
-//! modules/ab/DIGEST                 what the kernel modules of a package say
+//! modules/ab/DIGEST                 what the kernel modules of a package say, by this very kiln
 //! blocks/*.data, *.index            compressed blocks: see [`blocks`]
 //! ```
 //!
@@ -33,6 +33,9 @@ use crate::{
 };
 
 pub use blocks::BlockCache;
+
+/// What kiln was built from: another kiln may derive other bytes from the same package.
+const SOURCES: &str = env!("KILN_SOURCES");
 
 /// The cache folder.
 #[derive(Debug, Clone)]
@@ -76,15 +79,26 @@ impl Store {
         }
     }
 
-    /// Something that takes long to make from the package `of` and is small: made once, verified
-    /// each time. `kind` names the folder.
+    /// Something that takes long to make from the package `of` and is small: made once by each
+    /// version of kiln, verified each time. `kind` names the folder.
     pub fn derived(
         &self,
         kind: &str,
         of: &Digest,
         make: impl FnOnce() -> Result<Vec<u8>>,
     ) -> Result<Vec<u8>> {
-        let path = self.named(kind, of, "");
+        self.derived_by(SOURCES, kind, of, make)
+    }
+
+    fn derived_by(
+        &self,
+        maker: &str,
+        kind: &str,
+        of: &Digest,
+        make: impl FnOnce() -> Result<Vec<u8>>,
+    ) -> Result<Vec<u8>> {
+        let key = Digest::of(&[maker.as_bytes(), b"\0", of.as_bytes()].concat());
+        let path = self.named(kind, &key, "");
         if let Some(kept) = sys::fs::read_if_present(&path)?
             && let Some((digest, bytes)) = kept.split_first_chunk::<32>()
             && Digest::of(bytes).as_bytes() == digest
@@ -190,5 +204,23 @@ pub(crate) fn hash(file: &mut std::fs::File) -> Result<Digest> {
             0 => return Ok(hasher.finish()),
             count => hasher.update(&buffer[..count]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_kiln_derived_is_not_reused() {
+        let folder = tempfile::tempdir().expect("scratch");
+        let store = Store::new(folder.path());
+        let package = Digest::of(b"package");
+        let derive = |maker, bytes: &[u8]| {
+            store.derived_by(maker, "modules", &package, || Ok(bytes.to_vec())).expect("made")
+        };
+        assert_eq!(derive("old", b"wrong"), b"wrong");
+        assert_eq!(derive("old", b"not asked"), b"wrong");
+        assert_eq!(derive("new", b"right"), b"right");
     }
 }
