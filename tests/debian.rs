@@ -24,36 +24,35 @@ use kiln::{
         version::Version,
     },
     digest::Digest,
+    plan::{self, Given},
     sys,
 };
 
 use crate::support::debian_apt::{Suite, apt};
 
-const BASE: &str = "base-files libc6 systemd systemd-sysv systemd-resolved udev kmod iproute2 \
-    nftables util-linux mount coreutils bash dash login libpam-modules libpam-runtime netbase \
-    ca-certificates tzdata procps dbus libnss-myhostname libnss-resolve grep chrony e2fsprogs \
-    systemd-repart systemd-boot-efi linux-image-cloud-amd64";
-
 #[test]
-fn the_packages_of_a_load_balancer_are_those_that_apt_chooses() {
-    compare_with_apt(&packages("haproxy keepalived ipvsadm"));
+fn the_packages_of_each_role_are_those_that_apt_chooses() {
+    let workspace = sys::workspace::load(Path::new(env!("CARGO_MANIFEST_DIR"))).expect("readable");
+    let given = Given { epoch: 0, init: Digest::of(b"") };
+    let plans = plan::plan(&workspace, &[], given).expect("the quickstart is valid");
+    assert_eq!(plans.len(), 3, "a role is missing");
+    for plan in plans {
+        let mut install = plan.profile.packages.install.clone();
+        install.insert(plan.profile.kernel.package.clone());
+        compare_with_apt(&install.iter().map(String::as_str).collect::<Vec<_>>());
+    }
 }
 
+/// Deep graphs: alternatives, virtual packages, scripts' interpreters and many libraries.
 #[test]
-fn the_packages_of_a_master_are_those_that_apt_chooses() {
-    compare_with_apt(&packages("etcd-server etcd-client kubernetes-client"));
-}
-
-#[test]
-fn the_packages_of_a_node_are_those_that_apt_chooses() {
-    compare_with_apt(&packages(
-        "containerd runc containernetworking-plugins iptables ipset ipvsadm conntrack ethtool \
-         socat nfs-common",
-    ));
-}
-
-fn packages(role: &str) -> Vec<&str> {
-    BASE.split_whitespace().chain(role.split_whitespace()).collect()
+fn larger_sets_are_those_that_apt_chooses() {
+    for more in [
+        "kubernetes-client iptables ipset ipvsadm conntrack ethtool socat nfs-common grep procps",
+        "bash login openssh-server sudo python3 libnss-myhostname libnss-resolve libpam-runtime",
+    ] {
+        let base = ["base-files", "systemd-sysv", "linux-image-amd64"];
+        compare_with_apt(&base.into_iter().chain(more.split(' ')).collect::<Vec<_>>());
+    }
 }
 
 /// Our choice for names without omissions equals apt's, version by version.
