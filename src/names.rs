@@ -376,6 +376,34 @@ pub fn url(text: &str) -> Checked<String> {
     ))
 }
 
+/// A place that kiln-init asks for metadata; `{mac}`, `{uuid}` and `{serial}` are filled in there.
+pub fn metadata_url(text: &str) -> Checked<String> {
+    let good = text.strip_prefix("http://").is_some_and(|rest| {
+        !rest.is_empty()
+            && !rest.starts_with('/')
+            && !rest.split('/').next().unwrap_or("").contains('@')
+    });
+    if good && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err(Complaint::new(
+        format!("{} is no address that first boot can ask", quoted(text)),
+        "it begins with http:// and has no user; '#sha256=' pins what is there",
+    ))
+}
+
+/// A file below `/etc`, or a folder, which ends with `/`.
+pub fn writable(text: &str) -> Checked<String> {
+    let checked = path(text.strip_suffix('/').unwrap_or(text))?;
+    if checked.as_str().starts_with("etc/") || checked.as_str().starts_with("/etc/") {
+        return Ok(text.to_owned());
+    }
+    Err(Complaint::new(
+        format!("{} is not below /etc", quoted(text)),
+        "metadata writes nowhere else; a folder ends with '/'",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

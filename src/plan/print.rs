@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::Plan;
-use crate::profile::{ABSENT, FileContent, OUTPUTS, SOURCES};
+use crate::profile::{ABSENT, FileContent, OUTPUTS};
 
 /// Columns of a line, and of its name.
 const WIDTH: usize = 100;
@@ -98,7 +98,7 @@ impl Text<'_> {
         ];
         line(f, "disk", parts)?;
         let metadata = &profile.metadata;
-        let sources = metadata.sources.iter().map(|source| word(&SOURCES, *source).to_owned());
+        let sources = metadata.sources.iter().map(|source| source.word().to_owned());
         let absent = format!("else {}", word(&ABSENT, metadata.absent));
         line(f, "metadata", sources.chain([absent]))?;
         line(f, "outputs", profile.outputs.iter().map(|output| word(&OUTPUTS, *output)))

@@ -12,7 +12,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_init::handoff::{Absent, Source};
+use kiln_init::handoff::{Absent, InstanceChange, Invalid, Source};
 use serde::Serialize;
 
 pub use self::merge::Profiles;
@@ -200,13 +200,25 @@ pub struct Metadata {
     /// Sources in order; the first that has data wins.
     pub sources: Vec<Source>,
     pub absent: Absent,
-    /// Seconds to wait for a declared source's device.
+    pub invalid: Invalid,
+    pub instance_change: InstanceChange,
+    /// Seconds to wait for a declared source's device, or for its server.
     pub wait: u32,
+    /// Whether guestinfo is overwritten after use.
+    pub wipe: bool,
+    /// Where the source `http` asks.
+    pub url: Option<String>,
+    /// Files and folders (these end with `/`) below `/etc` that metadata may write.
+    pub write_files: Vec<String>,
 }
 
-/// The words of `metadata.sources`.
-pub const SOURCES: [(&str, Source); 3] =
-    [("cmdline", Source::Cmdline), ("smbios", Source::Smbios), ("nocloud", Source::Nocloud)];
+/// The words of `metadata.invalid`.
+pub const INVALID: [(&str, Invalid); 2] =
+    [("fallback", Invalid::Fallback), ("refuse", Invalid::Refuse)];
+
+/// The words of `metadata.instance-change`.
+pub const INSTANCE_CHANGE: [(&str, InstanceChange); 2] =
+    [("keep", InstanceChange::Keep), ("reprovision", InstanceChange::Reprovision)];
 
 /// The words of `metadata.absent`.
 pub const ABSENT: [(&str, Absent); 2] = [("dhcp", Absent::Dhcp), ("refuse", Absent::Refuse)];

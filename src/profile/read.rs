@@ -3,11 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use kiln_init::handoff::Absent;
+use kiln_init::handoff::{Absent, InstanceChange, Invalid, Source};
 
 use super::{
-    ABSENT, Binary, Debian, Disk, File, FileContent, Firewall, Group, Kernel, Metadata, OUTPUTS,
-    Output, Packages, Profile, Prune, SOURCES, Services, User, check,
+    ABSENT, Binary, Debian, Disk, File, FileContent, Firewall, Group, INSTANCE_CHANGE, INVALID,
+    Kernel, Metadata, OUTPUTS, Output, Packages, Profile, Prune, Services, User, check,
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
@@ -284,11 +284,25 @@ fn disk(fields: &Fields<'_>) -> Option<Disk> {
 }
 
 fn metadata(fields: &Fields<'_>) -> Option<Metadata> {
-    let all = SOURCES.map(|(_, source)| source).to_vec();
-    let sources = fields.or("sources", all, united(fields.is_fragment(), word(&SOURCES)));
+    let words = Source::ALL.map(|source| (source.word(), source));
+    let local = Source::ALL.into_iter().filter(|source| !source.is_remote()).collect();
+    let sources = fields.or("sources", local, united(fields.is_fragment(), word(&words)));
     let absent = fields.or("absent", Absent::Refuse, choice(&ABSENT));
+    let invalid = fields.or("invalid", Invalid::Refuse, choice(&INVALID));
+    let change = fields.or("instance-change", InstanceChange::Keep, choice(&INSTANCE_CHANGE));
     let wait = fields.or("wait", 10, number(0..=600));
-    Some(Metadata { sources: sources?, absent: absent?, wait: wait? })
+    let wipe = fields.or("wipe", false, switch);
+    let url = fields.optional("url", checked(names::metadata_url));
+    Some(Metadata {
+        sources: sources?,
+        absent: absent?,
+        invalid: invalid?,
+        instance_change: change?,
+        wait: wait?,
+        wipe: wipe?,
+        url: url?,
+        write_files: names_of(fields, "write-files", names::writable)?,
+    })
 }
 
 /// A list of names as a set.

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kiln_init::handoff::Admin;
+use kiln_init::handoff::Account;
 
 use super::{
     did_you_mean,
@@ -90,9 +90,9 @@ struct Accounts {
     members: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Writes the account files, fills the draft's tables of ids, and returns the account that ssh
-/// keys of metadata are for.
-pub(super) fn write(draft: &mut Draft<'_>) -> Result<Option<Admin>, super::Error> {
+/// Writes the account files, fills the draft's tables of ids, and returns the profile's accounts that
+/// may log in, which are those that metadata can give ssh keys.
+pub(super) fn write(draft: &mut Draft<'_>) -> Result<Vec<Account>, super::Error> {
     let mut declared = sysusers::read(&draft.tree)?;
     sysusers::parse(ESSENTIAL, &mut declared).expect("our own lines are valid");
     let profile = &draft.plan.profile;
@@ -102,10 +102,15 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<Option<Admin>, super::Error
         let refuses = user.uid != 0 || !draft.has(PLAIN_SHELL);
         user.shell = if refuses { NO_SHELL } else { PLAIN_SHELL }.to_owned();
     }
-    let admin = profile.users.iter().find(|(_, user)| user.admin).map(|(name, _)| {
-        let user = &accounts.users[name];
-        Admin { name: name.clone(), uid: user.uid, gid: user.gid }
+    let log_in = profile.users.iter().filter(|(name, user)| {
+        user.admin || ![NO_SHELL, "/bin/false"].contains(&&*accounts.users[*name].shell)
     });
+    let log_in = log_in
+        .map(|(name, _)| {
+            let user = &accounts.users[name];
+            Account { name: name.clone(), uid: user.uid, gid: user.gid }
+        })
+        .collect();
     write_files(draft, &accounts)?;
     draft.users = accounts.users.into_iter().map(|(name, user)| (name, user.uid)).collect();
     draft.groups = accounts.groups;
@@ -122,7 +127,7 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<Option<Admin>, super::Error
             draft.groups.entry(id).or_insert(number);
         }
     }
-    Ok(admin)
+    Ok(log_in)
 }
 
 /// Adds the profile's accounts to the packages'.

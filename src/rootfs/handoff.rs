@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use kiln_contract::path;
-use kiln_init::handoff::{Admin, Handoff, HostLine};
+use kiln_init::handoff::{Account, Handoff, HostLine};
 
 use super::{Error, draft::Draft, overlay::Templates, var};
 use crate::plan::Plan;
@@ -13,10 +13,12 @@ use crate::plan::Plan;
 pub(super) fn write(
     draft: &mut Draft<'_>,
     templates: Templates,
-    admin: Option<Admin>,
+    accounts: Vec<Account>,
     early_modules: Vec<String>,
 ) -> Result<Handoff, Error> {
     let Plan { cluster, profile, .. } = draft.plan;
+    let is_admin = |account: &&Account| profile.users[&account.name].admin;
+    let admin = accounts.iter().find(is_admin).cloned();
     let handoff = Handoff {
         schema: kiln_contract::HANDOFF_SCHEMA,
         cluster: cluster.name.clone(),
@@ -24,10 +26,16 @@ pub(super) fn write(
         version: cluster.version.clone(),
         sources: profile.metadata.sources.clone(),
         absent: profile.metadata.absent,
+        invalid: profile.metadata.invalid,
+        instance_change: profile.metadata.instance_change,
         source_wait: profile.metadata.wait,
+        wipe: profile.metadata.wipe,
+        url: profile.metadata.url.clone(),
+        write_files: profile.metadata.write_files.clone(),
         early_modules,
         templates: templates.into_values().collect(),
         admin,
+        accounts,
         hosts: host_lines(draft.plan),
         ready: profile.services.ready.iter().cloned().collect(),
         ready_timeout: profile.services.ready_timeout,

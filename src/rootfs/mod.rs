@@ -96,7 +96,7 @@ pub fn assemble(inputs: &Inputs<'_>) -> Result<Root, Error> {
     report.pruned = prune::prune(&mut draft.tree, &plan.profile.prune)?;
 
     let mut templates = overlay::lay(&mut draft, inputs)?;
-    let admin = accounts::write(&mut draft)?;
+    let accounts = accounts::write(&mut draft)?;
     draft.settle_owners()?;
     overlay::settle_owners(&mut templates, &draft.tree);
 
@@ -107,7 +107,7 @@ pub fn assemble(inputs: &Inputs<'_>) -> Result<Root, Error> {
     report.certificates = certificates::write(&mut draft)?;
     services::write(&mut draft, &inputs.init, &templates)?;
     units::install(&mut draft)?;
-    let handoff = handoff::write(&mut draft, templates, admin, kernel.early_modules.clone())?;
+    let handoff = handoff::write(&mut draft, templates, accounts, kernel.early_modules.clone())?;
     var::replace(&mut draft)?;
     Ok(Root { tree: draft.finish(), handoff, kernel, boot, os_release, report })
 }

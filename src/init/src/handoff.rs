@@ -17,14 +17,24 @@ pub struct Handoff {
     /// Metadata sources in order; the first that has data wins.
     pub sources: Vec<Source>,
     pub absent: Absent,
-    /// Seconds to wait for a declared source's device.
+    pub invalid: Invalid,
+    pub instance_change: InstanceChange,
+    /// Seconds to wait for a declared source's device, or for its server.
     pub source_wait: u32,
+    /// Whether guestinfo is overwritten once its values are kept in `var`.
+    pub wipe: bool,
+    /// Where [`Source::Http`] asks, unless the kernel command line names another place.
+    pub url: Option<String>,
+    /// Files and folders (these end with `/`) below `/etc` that metadata may write.
+    pub write_files: Vec<String>,
     /// Modules loaded before anything else, by name, in order (their dependencies come first).
     pub early_modules: Vec<String>,
     /// Templates that first boot renders.
     pub templates: Vec<Template>,
-    /// The account that gets ssh keys from metadata.
-    pub admin: Option<Admin>,
+    /// The account that gets the ssh keys which metadata gives to no account by name.
+    pub admin: Option<Account>,
+    /// Accounts that may log in, by name: metadata can give each its own ssh keys.
+    pub accounts: Vec<Account>,
     /// Lines of `/etc/hosts` that the cluster knows: names of hosts and of the endpoint.
     pub hosts: Vec<HostLine>,
     /// Units that must be active for the role to be ready.
@@ -67,7 +77,50 @@ impl Handoff {
 pub enum Source {
     Cmdline,
     Smbios,
+    FwCfg,
     Nocloud,
+    ConfigDrive,
+    Guestinfo,
+    Ovf,
+    Http,
+    Ec2,
+    Openstack,
+}
+
+impl Source {
+    pub const ALL: [Self; 10] = [
+        Self::Cmdline,
+        Self::Smbios,
+        Self::FwCfg,
+        Self::Nocloud,
+        Self::ConfigDrive,
+        Self::Guestinfo,
+        Self::Ovf,
+        Self::Http,
+        Self::Ec2,
+        Self::Openstack,
+    ];
+
+    /// As profiles, `ds=` and messages spell it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cmdline => "cmdline",
+            Self::Smbios => "smbios",
+            Self::FwCfg => "fw-cfg",
+            Self::Nocloud => "nocloud",
+            Self::ConfigDrive => "config-drive",
+            Self::Guestinfo => "guestinfo",
+            Self::Ovf => "ovf",
+            Self::Http => "http",
+            Self::Ec2 => "ec2",
+            Self::Openstack => "openstack",
+        }
+    }
+
+    /// Whether it is asked over the network, hence after the initramfs.
+    pub fn is_remote(self) -> bool {
+        matches!(self, Self::Http | Self::Ec2 | Self::Openstack)
+    }
 }
 
 /// What happens when no declared source has data.
@@ -78,6 +131,27 @@ pub enum Absent {
     Dhcp,
     /// The boot stops with a message.
     Refuse,
+}
+
+/// What happens when a source has something that is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Invalid {
+    /// The boot stops with a message.
+    Refuse,
+    /// After the same message, the host is what its kept metadata says, else as if metadata were
+    /// absent.
+    Fallback,
+}
+
+/// What happens when a host that has metadata is given another instance id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceChange {
+    /// The kept metadata stays in force; a message says so.
+    Keep,
+    /// The host becomes the new instance: new metadata, machine id and ssh host keys.
+    Reprovision,
 }
 
 /// A file that first boot makes. Its template lies at `TEMPLATES/<target>.j2` in the root.
@@ -102,10 +176,10 @@ pub enum Phase {
     Network,
 }
 
-/// The account that metadata's ssh keys are for.
+/// An account that metadata's ssh keys can be for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Admin {
+pub struct Account {
     pub name: String,
     pub uid: u32,
     pub gid: u32,

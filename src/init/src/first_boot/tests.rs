@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use crate::handoff::{Admin, HostLine};
+use crate::handoff::{Account, HostLine, InstanceChange, Invalid};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGKD7u3nEKj0nqfVZp7TyM2Y6Qy9Cwk1mX1xk0m0c3dE admin@example";
 
@@ -24,13 +24,22 @@ fn handoff() -> Handoff {
         version: "1".to_owned(),
         sources: Vec::new(),
         absent: Absent::Dhcp,
+        invalid: Invalid::Refuse,
+        instance_change: InstanceChange::Keep,
         source_wait: 0,
+        wipe: false,
+        url: None,
+        write_files: vec!["/etc/kiln/".to_owned(), "/etc/motd".to_owned()],
         early_modules: Vec::new(),
         templates: vec![
             template("/etc/app.conf", Phase::Initramfs),
             template("/etc/late.conf", Phase::Network),
         ],
-        admin: Some(Admin { name: "admin".to_owned(), uid: 1000, gid: 1000 }),
+        admin: Some(Account { name: "admin".to_owned(), uid: 1000, gid: 1000 }),
+        accounts: vec![
+            Account { name: "admin".to_owned(), uid: 1000, gid: 1000 },
+            Account { name: "backup".to_owned(), uid: 1001, gid: 1001 },
+        ],
         hosts: vec![line("10.0.0.1", &["n1", "n1-alias"]), line("10.0.0.9", &["api"])],
         ready: Vec::new(),
         ready_timeout: 1,

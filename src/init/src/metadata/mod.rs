@@ -22,15 +22,58 @@ use crate::{
 
 const KEYS_MAX: usize = 64;
 
+/// How a source spells what it has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dialect {
+    /// `meta-data`, `network-config`, `user-data`.
+    #[default]
+    Nocloud,
+    /// `meta_data.json`, `network_data.json`, `user_data`.
+    Openstack,
+    /// `guestinfo.metadata` (with the network inside) and `guestinfo.userdata`, decoded.
+    Guestinfo,
+    /// Properties of `ovf-env.xml`, as NoCloud's keys.
+    Ovf,
+    /// The tree of EC2's service, as NoCloud's keys.
+    Ec2,
+}
+
+impl Dialect {
+    /// What messages call meta-data, network-config and user-data.
+    fn names(self) -> [&'static str; 3] {
+        match self {
+            Self::Nocloud => ["meta-data", "network-config", "user-data"],
+            Self::Openstack => ["meta_data.json", "network_data.json", "user_data"],
+            Self::Guestinfo => ["guestinfo.metadata", "guestinfo.metadata", "guestinfo.userdata"],
+            Self::Ovf => {
+                ["ovf-env.xml", "network-config of ovf-env.xml", "user-data of ovf-env.xml"]
+            }
+            Self::Ec2 => ["meta-data", "network-config", "user-data"],
+        }
+    }
+}
+
+/// A file that a source delivers beside its documents (OpenStack's `files`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Injected {
+    /// Absolute, as delivered: not checked.
+    pub path: String,
+    pub content: Vec<u8>,
+}
+
 /// Documents as a source delivered them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Seed {
     /// Where they come from, for messages: `nocloud medium 'vdb'`.
     pub origin: String,
+    pub dialect: Dialect,
     pub meta_data: Option<Vec<u8>>,
     pub network_config: Option<Vec<u8>>,
     pub user_data: Option<Vec<u8>>,
+    pub files: Vec<Injected>,
     /// What a `ds=nocloud;…` line says beside them.
     pub line: Line,
     /// What the source's reader wants said.
@@ -87,10 +130,11 @@ impl Seed {
     /// The first thing that is not understood.
     pub fn read(&self) -> Result<Metadata, Error> {
         let within = |file| move |problem| Error { origin: self.origin.clone(), file, problem };
+        let [meta_data, network_config, user_data] = self.dialect.names();
         let mut metadata =
             Metadata { instance_id: DEFAULT_INSTANCE_ID.to_owned(), ..Metadata::default() };
         if let Some(bytes) = &self.meta_data {
-            read_meta_data(bytes, &mut metadata).map_err(within("meta-data"))?;
+            read_meta_data(bytes, &mut metadata).map_err(within(meta_data))?;
         }
         read_line(&self.line, &mut metadata).map_err(|problem| Error {
             origin: self.line.origin.clone(),
@@ -98,10 +142,10 @@ impl Seed {
             problem,
         })?;
         if let Some(bytes) = &self.network_config {
-            metadata.network = read_network(bytes).map_err(within("network-config"))?;
+            metadata.network = read_network(bytes).map_err(within(network_config))?;
         }
         if let Some(bytes) = &self.user_data {
-            user_data::read(bytes, &mut metadata).map_err(within("user-data"))?;
+            user_data::read(bytes, &mut metadata).map_err(within(user_data))?;
         }
         Ok(metadata)
     }

@@ -86,6 +86,7 @@ impl Search {
                 Source::Cmdline => network_config(&command_line)?,
                 Source::Smbios => smbios::documents(&table)?,
                 Source::Nocloud => break,
+                _ => None,
             };
             if documents.is_some() {
                 break;
@@ -128,6 +129,7 @@ impl Search {
             Source::Cmdline => COMMAND_LINE,
             Source::Smbios => smbios::ORIGIN,
             Source::Nocloud => "nocloud media",
+            other => other.word(),
         };
         self.sources.iter().map(name).collect()
     }
