@@ -41,6 +41,7 @@ pub mod disk;
 pub mod formats;
 
 pub mod outputs;
+pub mod preview;
 pub mod qemu;
 pub mod seed;
 

@@ -348,7 +348,7 @@ fn kiln_init_reads_what_kiln_seed_writes() {
         let path = String::from_utf8(output.stdout).unwrap();
         let medium = fs::read(folder.path().join(path.trim_end())).unwrap();
         let seed = kiln_init::nocloud::read(&medium.as_slice(), format).unwrap().unwrap();
-        let metadata = seed.read().unwrap();
+        let metadata = seed.read(|_| serde_json::Value::Null).unwrap();
         assert_eq!(metadata.instance_id, "quickstart-k8s-lb-primary");
         assert_eq!(metadata.hostname.unwrap().full(), "k8s-lb-primary");
         assert_eq!(metadata.delivered["vars"]["priority"], 100);

@@ -29,6 +29,10 @@ pub struct Spec {
     /// systemd credentials, handed over by SMBIOS: how a test runs something in an image that
     /// knows nothing of tests.
     pub credentials: Vec<(String, Vec<u8>)>,
+    /// Words for the end of the kernel's command line.
+    pub kernel: Vec<String>,
+    /// Further arguments of QEMU, as they are.
+    pub more: Vec<OsString>,
     /// Whether there is a second serial port, as a unix socket ([`super::Machine::port`]).
     pub port: bool,
 }
@@ -53,6 +57,8 @@ pub enum Network {
     User { net: String, gateway: Option<String> },
     /// A cable to another machine: one end listens on the socket, the other connects.
     Cable { socket: PathBuf, listen: bool },
+    /// What follows `-netdev`, with `id=net` in it.
+    Other(String),
 }
 
 impl Spec {
@@ -67,6 +73,8 @@ impl Spec {
             network: Network::Isolated,
             mac: None,
             credentials: Vec::new(),
+            kernel: Vec::new(),
+            more: Vec::new(),
             port: false,
         }
     }
@@ -83,12 +91,17 @@ pub(super) struct Scratch<'a> {
 
 /// SMBIOS type 11 strings that the machine needs.
 pub(super) fn smbios_strings(host: &Host, acceleration: Acceleration, spec: &Spec) -> Vec<String> {
-    let mut strings = Vec::new();
+    let mut kernel = spec.kernel.clone();
     // QEMU before 9 emulates cmpxchg16b wrongly: the kernel dies in a double fault after some
     // seconds. The kernel is told not to use it; taking it from the CPU would kill programs
-    // that expect it. systemd's stub reads this without Secure Boot only.
+    // that expect it.
     if acceleration == Acceleration::Tcg && host.version < 9 {
-        strings.push("io.systemd.stub.kernel-cmdline-extra=clearcpuid=cx16".to_owned());
+        kernel.push("clearcpuid=cx16".to_owned());
+    }
+    let mut strings = Vec::new();
+    if !kernel.is_empty() {
+        // systemd's stub reads this without Secure Boot only.
+        strings.push(format!("io.systemd.stub.kernel-cmdline-extra={}", kernel.join(" ")));
     }
     for (name, value) in &spec.credentials {
         strings.push(format!("io.systemd.credential.binary:{name}={}", STANDARD.encode(value)));
@@ -139,6 +152,7 @@ pub(super) fn arguments(
             let cable = format!("stream,id=net,server={server},addr.type=unix,addr.path=");
             args.file("-netdev", &cable, socket);
         }
+        Network::Other(netdev) => args.0.extend(["-netdev".into(), netdev.into()]),
     }
     let mac = spec.mac.as_ref().map(|mac| format!(",mac={mac}")).unwrap_or_default();
     args.words(&format!("-device virtio-net-pci,netdev=net,romfile={mac} -device virtio-rng-pci"));
@@ -150,6 +164,7 @@ pub(super) fn arguments(
         args.file("-chardev", "socket,id=port,server=on,wait=off,path=", scratch.port);
         args.words("-serial chardev:port");
     }
+    args.0.extend(spec.more.iter().cloned());
     args.0
 }
 
@@ -240,6 +255,18 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
+    }
+
+    #[test]
+    fn words_for_the_kernel_are_one_string() {
+        let kernel = vec!["ds=nocloud;h=a".to_owned(), "b".to_owned()];
+        let spec = Spec { kernel, ..Spec::new(Path::new("/d")) };
+        let extra = "io.systemd.stub.kernel-cmdline-extra=ds=nocloud;h=a b";
+        assert_eq!(smbios_strings(&host(9), Acceleration::Tcg, &spec), [extra]);
+        assert_eq!(
+            smbios_strings(&host(7), Acceleration::Tcg, &spec),
+            [format!("{extra} clearcpuid=cx16")]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use kiln_contract::path;
-use kiln_init::handoff::{Account, Handoff, HostLine};
+use kiln_init::handoff::{Account, Handoff, HostLine, Template};
 
 use super::{Error, draft::Draft, overlay::Templates, var};
 use crate::plan::Plan;
@@ -16,10 +16,20 @@ pub(super) fn write(
     accounts: Vec<Account>,
     early_modules: Vec<String>,
 ) -> Result<Handoff, Error> {
-    let Plan { cluster, profile, .. } = draft.plan;
-    let is_admin = |account: &&Account| profile.users[&account.name].admin;
-    let admin = accounts.iter().find(is_admin).cloned();
-    let handoff = Handoff {
+    let templates = templates.into_values().collect();
+    let handoff = Handoff { early_modules, ..of(draft.plan, templates, accounts) };
+    let mut text = serde_json::to_vec_pretty(&handoff).expect("a hand-off is plain data");
+    text.push(b'\n');
+    draft.write(path::HANDOFF_IN_ROOT, text, "handoff")?;
+    Ok(handoff)
+}
+
+/// The hand-off of a plan, without the modules, which its packages decide.
+pub(super) fn of(plan: &Plan, templates: Vec<Template>, accounts: Vec<Account>) -> Handoff {
+    let Plan { cluster, profile, .. } = plan;
+    let is_admin =
+        |account: &&Account| profile.users.get(&account.name).is_some_and(|user| user.admin);
+    Handoff {
         schema: kiln_contract::HANDOFF_SCHEMA,
         cluster: cluster.name.clone(),
         role: profile.role.clone(),
@@ -32,19 +42,15 @@ pub(super) fn write(
         wipe: profile.metadata.wipe,
         url: profile.metadata.url.clone(),
         write_files: profile.metadata.write_files.clone(),
-        early_modules,
-        templates: templates.into_values().collect(),
-        admin,
+        early_modules: Vec::new(),
+        templates,
+        admin: accounts.iter().find(is_admin).cloned(),
         accounts,
-        hosts: host_lines(draft.plan),
+        hosts: host_lines(plan),
         ready: profile.services.ready.iter().cloned().collect(),
         ready_timeout: profile.services.ready_timeout,
-        var_partition: Some(var::partition(draft.plan)),
-    };
-    let mut text = serde_json::to_vec_pretty(&handoff).expect("a hand-off is plain data");
-    text.push(b'\n');
-    draft.write(path::HANDOFF_IN_ROOT, text, "handoff")?;
-    Ok(handoff)
+        var_partition: Some(var::partition(plan)),
+    }
 }
 
 /// The cluster's names: every host, then the endpoint.

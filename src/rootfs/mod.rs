@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 pub use boot::{BootFiles, KernelFiles};
 use draft::Draft;
-use kiln_init::handoff::Handoff;
+use kiln_init::handoff::{Account, Handoff, Template};
 pub use packages::{ControlError, Package};
 
 use crate::{
@@ -36,6 +36,11 @@ use crate::{
     tree::{Content, Origin, PathError, Tree, TreePath},
     workspace::Overlay,
 };
+
+/// What kiln-init would be told, as far as the plan alone decides it.
+pub fn handoff_of(plan: &Plan, templates: Vec<Template>, accounts: Vec<Account>) -> Handoff {
+    handoff::of(plan, templates, accounts)
+}
 
 /// Everything a root is made of.
 #[derive(Debug)]

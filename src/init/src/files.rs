@@ -11,6 +11,9 @@ use rustix::{
 
 use crate::error::{Result, Stop, While as _};
 
+/// Bytes of a file of the image that more is added to.
+const EXISTING_MAX: u64 = 8 << 20;
+
 const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
 
 /// A folder that files are written below.
@@ -40,7 +43,9 @@ impl Below {
         let (folder, name) = file.path.rsplit_once('/').ok_or_else(|| Stop::new(&task))?;
         let folder = self.folder(folder).during(&task)?;
         let temporary = format!(".kiln-{name}");
-        let replaced = self.fill(&folder, &temporary, file).and_then(|()| {
+        let before =
+            if file.after_image { existing(&folder, name).during(&task)? } else { Vec::new() };
+        let replaced = self.fill(&folder, &temporary, file, &before).and_then(|()| {
             let flags = RenameFlags::empty();
             Ok(rustix::fs::renameat_with(&folder, &*temporary, &folder, name, flags)?)
         });
@@ -54,11 +59,18 @@ impl Below {
         Ok(())
     }
 
-    fn fill(&self, folder: &OwnedFd, temporary: &str, file: &File) -> std::io::Result<()> {
+    fn fill(
+        &self,
+        folder: &OwnedFd,
+        temporary: &str,
+        file: &File,
+        before: &[u8],
+    ) -> std::io::Result<()> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let handle = rustix::fs::openat(folder, temporary, flags, Mode::RUSR | Mode::WUSR)?;
         let mut handle = Handle::from(handle);
+        handle.write_all(before)?;
         handle.write_all(&file.bytes)?;
         let (uid, gid) = (rustix::fs::Uid::from_raw(file.uid), rustix::fs::Gid::from_raw(file.gid));
         rustix::fs::fchown(&handle, Some(uid), Some(gid))?;
@@ -88,24 +100,37 @@ impl Below {
     }
 }
 
+/// What a file holds that others are to follow; nothing if there is none.
+fn existing(folder: &OwnedFd, name: &str) -> std::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(folder, name, flags, Mode::empty()) {
+        Ok(handle) => limited(Handle::from(handle), EXISTING_MAX),
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A file of kiln-init's own, for root.
 pub(crate) fn private(path: &str, mode: u16, bytes: Vec<u8>) -> File {
-    File { path: path.to_owned(), mode, uid: 0, gid: 0, bytes }
+    File { path: path.to_owned(), mode, uid: 0, gid: 0, bytes, after_image: false }
 }
 
 /// A file's bytes, at most `limit` of them; none if there is no such file.
 pub(crate) fn read_limited(path: impl AsRef<Path>, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+    match Handle::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        other => limited(other?, limit).map(Some),
+    }
+}
+
+fn limited(file: Handle, limit: u64) -> std::io::Result<Vec<u8>> {
     use std::io::Read as _;
-    let file = match Handle::open(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
     let mut bytes = Vec::new();
     let n = file.take(limit + 1).read_to_end(&mut bytes)?;
     if n as u64 > limit {
         return Err(std::io::ErrorKind::FileTooLarge.into());
     }
-    Ok(Some(bytes))
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -117,7 +142,14 @@ mod tests {
     fn file(path: &str) -> File {
         let owner = rustix::process::getuid().as_raw();
         let group = rustix::process::getgid().as_raw();
-        File { path: path.to_owned(), mode: 0o640, uid: owner, gid: group, bytes: b"x\n".to_vec() }
+        File {
+            path: path.to_owned(),
+            mode: 0o640,
+            uid: owner,
+            gid: group,
+            bytes: b"x\n".to_vec(),
+            after_image: false,
+        }
     }
 
     #[test]
@@ -130,6 +162,17 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"x\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(root.path().join("etc/a")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn bytes_after_the_image_follow_what_is_there() {
+        let root = tempfile::tempdir().unwrap();
+        let below = Below::open(root.path().to_str().unwrap()).unwrap();
+        below.write(&File { bytes: b"old\n".to_vec(), ..file("/a") }).unwrap();
+        below.write(&File { after_image: true, ..file("/a") }).unwrap();
+        assert_eq!(fs::read(root.path().join("a")).unwrap(), b"old\nx\n");
+        below.write(&File { after_image: true, ..file("/b") }).unwrap();
+        assert_eq!(fs::read(root.path().join("b")).unwrap(), b"x\n");
     }
 
     #[test]

@@ -95,7 +95,7 @@ fn read(disk: &dyn ReadAt, offset: u64, length: usize) -> io::Result<Option<Vec<
 }
 
 /// CRC-32 of ISO 3309, as everywhere in UEFI.
-fn crc32(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0, |crc: u32, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
             if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 }

@@ -6,6 +6,7 @@
 
 pub mod first_boot;
 pub mod gpt;
+pub mod gzip;
 pub mod handoff;
 pub mod metadata;
 pub mod modules;

@@ -4,6 +4,7 @@
 //! Everything is decided in memory, and only a decision without an error is written, so a node
 //! is never half of one host. The node and the builder's tests call the same function.
 
+mod asked;
 mod values;
 
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr};
@@ -17,6 +18,7 @@ use crate::{
     metadata::{self, Hostname, Metadata, Seed},
     network::{Address, networkd},
     template,
+    yaml::Problem,
 };
 
 /// Where systemd-networkd and udev read.
@@ -52,6 +54,8 @@ pub struct File {
     pub uid: u32,
     pub gid: u32,
     pub bytes: Vec<u8>,
+    /// Whether the bytes follow what the image has in this file.
+    pub after_image: bool,
 }
 
 /// What first boot decided, for the services after it ([`kiln_contract::path::INSTANCE`]).
@@ -118,21 +122,20 @@ pub enum Error {
 pub fn decide(facts: &Facts<'_>) -> Result<FirstBoot, Error> {
     let handoff = facts.handoff;
     let metadata = match facts.seed {
-        Some(seed) => seed.read()?,
+        Some(seed) => seed.read(|metadata| {
+            let name = name_of(handoff, metadata, facts.machine_id);
+            values::of_host(handoff, metadata, &name)
+        })?,
         None if handoff.absent == Absent::Refuse => {
             return Err(Error::Absent { tried: facts.tried.to_vec() });
         }
         None => Metadata { instance_id: "none".to_owned(), ..Metadata::default() },
     };
     let mut warnings = metadata.warnings.clone();
-    let hostname = match &metadata.hostname {
-        Some(name) => name.clone(),
-        None => {
-            let name = fallback_name(handoff, facts.machine_id);
-            warnings.push(format!("metadata gives no host name; the name is '{name}'"));
-            name
-        }
-    };
+    let hostname = name_of(handoff, &metadata, facts.machine_id);
+    if metadata.hostname.is_none() {
+        warnings.push(format!("metadata gives no host name; the name is '{hostname}'"));
+    }
     let address = metadata.network.as_ref().and_then(crate::network::Network::address);
     let values = values::of_host(handoff, &metadata, &hostname);
     let mut files = Files::default();
@@ -146,10 +149,18 @@ pub fn decide(facts: &Facts<'_>) -> Result<FirstBoot, Error> {
     for (name, text) in network_files {
         files.text(&format!("{NETWORKD}/{name}"), text);
     }
-    authorized_keys(handoff, &metadata, &mut files, &mut warnings);
+    asked::authorized_keys(handoff, &metadata, &mut files, &mut warnings);
+    asked::time_sources(&metadata, &mut files);
+    asked::certificates(&metadata, &mut files);
     for file in render(handoff, Phase::Initramfs, facts.templates, &values)? {
         files.template(file)?;
     }
+    let origin_of = |problem: (&'static str, Problem)| metadata::Error {
+        origin: facts.seed.map_or_else(String::new, |seed| seed.origin.clone()),
+        file: problem.0,
+        problem: problem.1,
+    };
+    asked::written(handoff, &metadata, &mut files).map_err(origin_of)?;
     let origin = facts.seed.map_or("none", |seed| &seed.origin).to_owned();
     let instance = Instance {
         origin,
@@ -183,7 +194,14 @@ pub fn render(
         let name = format!("{target}.j2");
         engine.add(&name, source)?;
         let bytes = engine.render(&name, values)?.into_bytes();
-        files.push(File { path: target.clone(), mode: mode & 0o777, uid: *uid, gid: *gid, bytes });
+        files.push(File {
+            path: target.clone(),
+            mode: mode & 0o777,
+            uid: *uid,
+            gid: *gid,
+            bytes,
+            after_image: false,
+        });
     }
     Ok(files)
 }
@@ -211,7 +229,14 @@ impl Files {
     }
 
     fn add(&mut self, path: &str, mode: u16, text: String) {
-        self.0.push(File { path: path.to_owned(), mode, uid: 0, gid: 0, bytes: text.into_bytes() });
+        self.0.push(File {
+            path: path.to_owned(),
+            mode,
+            uid: 0,
+            gid: 0,
+            bytes: text.into_bytes(),
+            after_image: false,
+        });
     }
 
     fn template(&mut self, file: File) -> Result<(), Error> {
@@ -221,6 +246,11 @@ impl Files {
         self.0.push(file);
         Ok(())
     }
+}
+
+/// The name that metadata gives, else one of ours.
+fn name_of(handoff: &Handoff, metadata: &Metadata, machine_id: &MachineId) -> Hostname {
+    metadata.hostname.clone().unwrap_or_else(|| fallback_name(handoff, machine_id))
 }
 
 /// A name for a host that nothing names: its role and the start of its machine id.
@@ -265,25 +295,6 @@ fn hosts(
         }
     }
     text
-}
-
-fn authorized_keys(
-    handoff: &Handoff,
-    metadata: &Metadata,
-    files: &mut Files,
-    warnings: &mut Vec<String>,
-) {
-    if metadata.ssh_keys.is_empty() {
-        return;
-    }
-    let Some(admin) = &handoff.admin else {
-        warnings.push(
-            "metadata has ssh keys, but the image declares no admin; they are not used".to_owned(),
-        );
-        return;
-    };
-    let text = metadata.ssh_keys.iter().map(|key| format!("{key}\n")).collect();
-    files.text(&format!("/etc/ssh/authorized_keys.d/{}", admin.name), text);
 }
 
 #[cfg(test)]

@@ -160,6 +160,88 @@ fn keys_without_an_admin_are_a_warning() {
     assert!(!first_boot.files.iter().any(|file| file.path.contains("ssh")));
 }
 
+/// The decision for this cloud-config.
+fn decide_config(keys: &str) -> Result<FirstBoot, String> {
+    let mut seed = seed("local-hostname: n1", None);
+    seed.user_data = Some(format!("#cloud-config\n{keys}").into_bytes());
+    decide_with(&handoff(), Some(&seed), "")
+}
+
+#[test]
+fn accounts_of_the_image_get_their_own_keys() {
+    let other = KEY.replace("admin@", "backup@");
+    let first_boot = decide_config(&format!(
+        "ssh_authorized_keys: ['{KEY}']\nusers:\n- {{name: backup, ssh_authorized_keys: ['{other}']}}\n\
+         - {{name: admin, ssh_authorized_keys: ['{other}', '{KEY}']}}\n\
+         - {{name: nobody-knows, ssh_authorized_keys: ['{KEY}']}}\n"
+    ))
+    .unwrap();
+    let text = |path: &str| text_of(&first_boot, path);
+    assert_eq!(text("/etc/ssh/authorized_keys.d/backup"), format!("{other}\n"));
+    assert_eq!(text("/etc/ssh/authorized_keys.d/admin"), format!("{KEY}\n{other}\n"));
+    assert_eq!(
+        first_boot.warnings,
+        [
+            "metadata has ssh keys for 'nobody-knows', an account that the image does not have; they are not used"
+        ]
+    );
+}
+
+#[test]
+fn cloud_config_writes_what_the_image_allows() {
+    let first_boot = decide_config(
+        "write_files:\n- {path: /etc/kiln/a/b, content: x, owner: 'backup:root', permissions: 0600}\n\
+         - {path: /etc/motd, content: hello}\nntp: {servers: [10.0.0.1], pools: [p.example]}\n",
+    )
+    .unwrap();
+    let file = first_boot.files.iter().find(|file| file.path == "/etc/kiln/a/b").unwrap();
+    assert_eq!((file.mode, file.uid, file.gid, &*file.bytes), (0o600, 1001, 0, &b"x"[..]));
+    assert_eq!(text_of(&first_boot, "/etc/motd"), "hello");
+    assert_eq!(
+        text_of(&first_boot, "/etc/chrony/sources.d/kiln.sources"),
+        "server 10.0.0.1 iburst\npool p.example iburst\n"
+    );
+}
+
+#[test]
+fn cloud_config_writes_nothing_else() {
+    let allowed = "the image lets metadata write /etc/kiln/, /etc/motd; found";
+    let elsewhere = "is already written by something else";
+    for (files, line, message) in [
+        ("{path: /usr/bin/a}", 2, format!("write_files[0].path: {allowed} '/usr/bin/a'")),
+        ("{path: /etc/shadow}", 2, format!("write_files[0].path: {allowed} '/etc/shadow'")),
+        ("{path: /etc/kiln}", 2, format!("write_files[0].path: {allowed} '/etc/kiln'")),
+        ("{path: /etc/kilnx}", 2, format!("write_files[0].path: {allowed} '/etc/kilnx'")),
+        ("{path: /etc/motd/a}", 2, format!("write_files[0].path: {allowed} '/etc/motd/a'")),
+        (
+            "{path: /etc/motd}, {path: /etc/motd}",
+            2,
+            format!("write_files[1].path: '/etc/motd' {elsewhere}"),
+        ),
+        (
+            "{path: /etc/kiln/a},\n {path: /etc/kiln/a/b}",
+            3,
+            format!("write_files[1].path: '/etc/kiln/a' {elsewhere}"),
+        ),
+        (
+            "{path: /etc/motd, owner: nobody-knows}",
+            2,
+            "write_files[0].path: the image has no account for the owner 'nobody-knows:nobody-knows'".to_owned(),
+        ),
+    ] {
+        let refusal = decide_config(&format!("write_files: [{files}]")).unwrap_err();
+        assert_eq!(refusal, format!("test: user-data:{line}: {message}"), "{files}");
+    }
+    let mut handoff = handoff();
+    handoff.write_files = vec!["/etc/".to_owned(), "/".to_owned()];
+    let mut seed = seed("local-hostname: n1", None);
+    for path in ["/etc/hostname", "/etc/late.conf", "/etc/machine-id", "/var/a", "/a"] {
+        let keys = format!("#cloud-config\nwrite_files: [{{path: {path}}}]");
+        seed.user_data = Some(keys.into_bytes());
+        assert!(decide_with(&handoff, Some(&seed), "").is_err(), "{path}");
+    }
+}
+
 #[test]
 fn a_template_that_metadata_does_not_satisfy_stops_the_boot() {
     let seed = seed("local-hostname: n1", None);

@@ -33,18 +33,23 @@ impl NetworkValues {
 
 pub(super) fn of_host(handoff: &Handoff, metadata: &Metadata, hostname: &Hostname) -> Value {
     let keys: Vec<String> = metadata.ssh_keys.iter().map(ToString::to_string).collect();
+    let delivered = |name: &str| metadata.delivered.get(name).cloned().unwrap_or(Value::Null);
     let v1 = json!({
         "local-hostname": hostname.short(),
         "instance-id": metadata.instance_id,
         "public_ssh_keys": keys,
+        "cloud-name": metadata.platform,
+        "platform": metadata.platform,
+        "region": delivered("region"),
+        "availability-zone": delivered("availability-zone"),
+        "distro": "debian",
+        "machine": std::env::consts::ARCH,
     });
-    let mut values = json!({
+    // cloud-init copies what `v1` has to the top.
+    let mut values = v1.clone();
+    let own = json!({
         "hostname": hostname.short(),
         "fqdn": hostname.full(),
-        // cloud-init copies what `v1` has to the top.
-        "local-hostname": hostname.short(),
-        "instance-id": metadata.instance_id,
-        "public_ssh_keys": keys,
         "v1": v1,
         "ds": { "meta_data": metadata.delivered },
         "vars": metadata.vars,
@@ -54,6 +59,9 @@ pub(super) fn of_host(handoff: &Handoff, metadata: &Metadata, hostname: &Hostnam
             "version": handoff.version,
         },
     });
+    if let (Value::Object(values), Value::Object(own)) = (&mut values, own) {
+        values.extend(own);
+    }
     add_twins(&mut values);
     values
 }
@@ -69,7 +77,7 @@ pub fn sample(handoff: &Handoff, meta_data: &Value) -> Result<Value, crate::meta
         meta_data: Some(meta_data.to_string().into_bytes()),
         ..Default::default()
     };
-    let metadata = seed.read()?;
+    let metadata = seed.read(|_| Value::Null)?;
     let (fallback, _) = Hostname::parse("sample-1").expect("a literal host name");
     let hostname = metadata.hostname.clone().unwrap_or(fallback);
     let network = NetworkValues {

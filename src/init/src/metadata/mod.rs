@@ -5,13 +5,16 @@
 //! each may be missing, but one that is there is understood whole or refused. Values keep the
 //! types of `hostname` and `ssh_key`, so nothing that reaches a file can hold a line break.
 
+mod cloud_config;
 mod hostname;
+mod meta_data;
 mod ssh_key;
 mod user_data;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use cloud_config::{CaCerts, Ntp, WriteFile};
 pub use hostname::Hostname;
 pub use ssh_key::SshKey;
 
@@ -40,6 +43,16 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    fn platform(self) -> &'static str {
+        match self {
+            Self::Nocloud => "nocloud",
+            Self::Openstack => "openstack",
+            Self::Guestinfo => "vmware",
+            Self::Ovf => "ovf",
+            Self::Ec2 => "ec2",
+        }
+    }
+
     /// What messages call meta-data, network-config and user-data.
     fn names(self) -> [&'static str; 3] {
         match self {
@@ -96,8 +109,16 @@ pub struct Line {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metadata {
     pub instance_id: String,
+    /// What templates know as `v1.platform`.
+    pub platform: &'static str,
     pub hostname: Option<Hostname>,
+    /// For the image's admin.
     pub ssh_keys: Vec<SshKey>,
+    /// For accounts by name.
+    pub account_keys: cloud_config::AccountKeys,
+    pub write_files: Vec<WriteFile>,
+    pub ntp: Option<Ntp>,
+    pub ca_certs: Option<CaCerts>,
     pub vars: Map<String, Value>,
     pub network: Option<Network>,
     /// meta-data as delivered, for `ds.meta_data`.
@@ -124,18 +145,25 @@ impl Seed {
         [&self.meta_data, &self.network_config, &self.user_data].iter().any(|it| it.is_some())
     }
 
-    /// Understands the documents.
+    /// Understands the documents. `values` is what a template in user-data sees, from the metadata
+    /// that was read before it.
     ///
     /// # Errors
     /// The first thing that is not understood.
-    pub fn read(&self) -> Result<Metadata, Error> {
+    pub fn read(&self, values: impl FnOnce(&Metadata) -> Value) -> Result<Metadata, Error> {
         let within = |file| move |problem| Error { origin: self.origin.clone(), file, problem };
         let [meta_data, network_config, user_data] = self.dialect.names();
-        let mut metadata =
-            Metadata { instance_id: DEFAULT_INSTANCE_ID.to_owned(), ..Metadata::default() };
+        let mut metadata = Metadata {
+            instance_id: DEFAULT_INSTANCE_ID.to_owned(),
+            platform: self.dialect.platform(),
+            ..Metadata::default()
+        };
         if let Some(bytes) = &self.meta_data {
-            read_meta_data(bytes, &mut metadata).map_err(within(meta_data))?;
+            meta_data::read(bytes, self.dialect, meta_data, &mut metadata)
+                .map_err(within(meta_data))?;
         }
+        meta_data::read_injected(&self.files, meta_data, &mut metadata)
+            .map_err(within(meta_data))?;
         read_line(&self.line, &mut metadata).map_err(|problem| Error {
             origin: self.line.origin.clone(),
             file: "ds=",
@@ -145,7 +173,7 @@ impl Seed {
             metadata.network = read_network(bytes).map_err(within(network_config))?;
         }
         if let Some(bytes) = &self.user_data {
-            user_data::read(bytes, &mut metadata).map_err(within(user_data))?;
+            user_data::read(bytes, user_data, values, &mut metadata).map_err(within(user_data))?;
         }
         Ok(metadata)
     }
@@ -154,46 +182,6 @@ impl Seed {
 fn read_network(bytes: &[u8]) -> Result<Option<Network>, Problem> {
     let Some(document) = yaml::parse(bytes)? else { return Ok(None) };
     network::config::read(&At::root(&document)).map(Some)
-}
-
-fn read_meta_data(bytes: &[u8], metadata: &mut Metadata) -> Result<(), Problem> {
-    let Some(document) = yaml::parse(bytes)? else {
-        metadata.warnings.push("meta-data is empty".to_owned());
-        return Ok(());
-    };
-    let root = At::root(&document);
-    for (key, at) in root.entries()? {
-        let null = at.node().to_json().is_null();
-        match key {
-            _ if null => {}
-            "instance-id" => {
-                metadata.instance_id =
-                    instance_id(at.text("an instance id")?).map_err(|it| at.problem(it))?
-            }
-            "local-hostname" => {
-                let name = at.string(hostname::EXPECTED)?;
-                set_hostname(name, metadata).map_err(|it| at.problem(it))?;
-            }
-            "public-keys" => read_keys(&at, metadata)?,
-            "vars" => {
-                at.entries()?;
-                if let Value::Object(vars) = at.node().to_json() {
-                    metadata.vars = vars;
-                }
-            }
-            "seedfrom" => {
-                return Err(at.problem("needs the network, which no source of this image uses"));
-            }
-            "network-interfaces" => {
-                return Err(at.problem("not supported; use the document network-config"));
-            }
-            _ => {}
-        }
-    }
-    if let Value::Object(delivered) = document.to_json() {
-        metadata.delivered = delivered;
-    }
-    Ok(())
 }
 
 fn read_line(line: &Line, metadata: &mut Metadata) -> Result<(), Problem> {
@@ -206,58 +194,16 @@ fn read_line(line: &Line, metadata: &mut Metadata) -> Result<(), Problem> {
     let keyed = |key: &str, message: String| Problem { line: 0, key: key.to_owned(), message };
     if let Some(id) = &line.instance_id {
         deliver("instance-id", id);
-        metadata.instance_id = instance_id(id).map_err(|it| keyed("instance-id", it))?;
+        metadata.instance_id = meta_data::instance_id(id).map_err(|it| keyed("instance-id", it))?;
     }
     if let Some(name) = &line.hostname {
         metadata.delivered.insert("local-hostname".to_owned(), Value::from(&**name));
-        set_hostname(name, metadata).map_err(|it| keyed("local-hostname", it))?;
-    }
-    Ok(())
-}
-
-fn set_hostname(text: &str, metadata: &mut Metadata) -> Result<(), String> {
-    let (name, warning) = Hostname::parse(text)?;
-    metadata.warnings.extend(warning);
-    metadata.hostname = Some(name);
-    Ok(())
-}
-
-/// An instance id is printed and compared, and later releases name files after it.
-fn instance_id(text: &str) -> Result<String, String> {
-    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._:+-".contains(&byte);
-    let fits = (1..=128).contains(&text.len()) && text.bytes().any(|b| b.is_ascii_alphanumeric());
-    if fits && text.bytes().all(safe) {
-        return Ok(text.to_owned());
-    }
-    Err(format!(
-        "expected 1 to 128 letters, digits, '.', '_', ':', '+' or '-', found '{}'",
-        yaml::printable(text)
-    ))
-}
-
-/// A key, a list of keys, or a map of them by any name, whose values may be lists themselves.
-fn read_keys(at: &At<'_>, metadata: &mut Metadata) -> Result<(), Problem> {
-    if at.is_list() {
-        for item in at.items()? {
-            read_keys(&item, metadata)?;
-        }
-    } else if at.is_map() {
-        for (_, item) in at.entries()? {
-            read_keys(&item, metadata)?;
-        }
-    } else {
-        if metadata.ssh_keys.len() >= KEYS_MAX {
-            return Err(at.problem(format!("more than {KEYS_MAX} ssh keys")));
-        }
-        // A key is not echoed: someone may have pasted the private one.
-        let yaml::Kind::Scalar(scalar) = &at.node().kind else { return Ok(()) };
-        let key = SshKey::parse(&scalar.text).map_err(|message| at.problem(message))?;
-        if !metadata.ssh_keys.contains(&key) {
-            metadata.ssh_keys.push(key);
-        }
+        meta_data::set_hostname(name, metadata).map_err(|it| keyed("local-hostname", it))?;
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_data_tests;

@@ -1,121 +1,81 @@
 // SPDX-License-Identifier: Apache-2.0
-//! user-data: the part of `#cloud-config` that suits an immutable node.
-//!
-//! Keys that such a node cannot honor are refused by name with what to do instead, because a
-//! script that silently does not run is found much later.
+//! user-data: `#cloud-config`, also as a Jinja template of it and compressed.
 
-use super::{Hostname, Metadata, hostname, read_keys, set_hostname};
-use crate::yaml::{self, At, Problem};
+use serde_json::Value;
 
-const SUPPORTED: &str = "hostname, fqdn, ssh_authorized_keys";
+use super::{Metadata, cloud_config};
+use crate::{
+    gzip,
+    template::Engine,
+    yaml::{self, DOCUMENT_MAX, Problem},
+};
 
-/// Keys of cloud-config with what replaces them.
-const INSTEAD: [(&str, &[&str]); 7] = [
-    (
-        "put a unit into the image's profile",
-        &["runcmd", "bootcmd", "phone_home", "power_state", "scripts_user"],
-    ),
-    (
-        "list packages in the image's profile",
-        &[
-            "packages",
-            "package_update",
-            "package_upgrade",
-            "package_reboot_if_required",
-            "apt",
-            "apt_update",
-            "apt_upgrade",
-            "snap",
-            "yum_repos",
-        ],
-    ),
-    (
-        "put the file or a .j2 template into an overlay of the image",
-        &[
-            "write_files",
-            "timezone",
-            "locale",
-            "ntp",
-            "ca_certs",
-            "ca-certs",
-            "resolv_conf",
-            "manage_resolv_conf",
-            "swap",
-        ],
-    ),
-    (
-        "declare users in the image's profile",
-        &["users", "user", "groups", "password", "chpasswd", "ssh_pwauth", "disable_root"],
-    ),
-    (
-        "the image lays out its own disk",
-        &["mounts", "disk_setup", "fs_setup", "growpart", "resize_rootfs"],
-    ),
-    ("/etc/hosts is always written", &["manage_etc_hosts"]),
-    (
-        "give the host name in 'hostname' or 'fqdn'",
-        &["preserve_hostname", "prefer_fqdn_over_hostname"],
-    ),
-];
+const EXPECTED: &str = "#cloud-config";
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-pub(super) fn read(bytes: &[u8], metadata: &mut Metadata) -> Result<(), Problem> {
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(Problem::whole("expected '#cloud-config', found gzip"));
-    }
+/// Reads the document that messages call `file`; `values` is what a template in it sees.
+pub(super) fn read(
+    bytes: &[u8],
+    file: &'static str,
+    values: impl FnOnce(&Metadata) -> Value,
+    metadata: &mut Metadata,
+) -> Result<(), Problem> {
+    let plain;
+    let bytes = if bytes.starts_with(&GZIP) {
+        plain = gzip::decompress(bytes, DOCUMENT_MAX)
+            .map_err(|error| Problem::whole(error.to_string()))?;
+        &plain
+    } else {
+        bytes
+    };
     let text = yaml::text_of(bytes)?;
     if text.trim().is_empty() {
         return Ok(());
     }
-    let first = text.lines().next().unwrap_or("").trim_end();
-    if first != "#cloud-config" {
-        let found = match first {
-            _ if first.starts_with("#!") => "a script: put a unit into the image's profile instead",
-            _ if first.to_ascii_lowercase().starts_with("## template:") => "a template",
-            _ if first.starts_with("Content-Type:") || first.starts_with("MIME-Version:") => {
-                "MIME parts"
-            }
-            _ if first.starts_with("#include") => "a list of addresses",
-            _ => "something else",
-        };
-        return Err(Problem {
-            line: 1,
-            key: String::new(),
-            message: format!("expected '#cloud-config', found {found}"),
-        });
-    }
-    let Some(document) = yaml::parse(text.as_bytes())? else { return Ok(()) };
-    let root = At::root(&document);
-    let mut names: (Option<Hostname>, Option<Hostname>) = (None, None);
-    for (key, at) in root.entries()? {
-        match key {
-            "hostname" | "fqdn" => {
-                let name = at.string(hostname::EXPECTED)?;
-                set_hostname(name, metadata).map_err(|it| at.problem(it))?;
-                let slot = if key == "fqdn" { &mut names.0 } else { &mut names.1 };
-                slot.clone_from(&metadata.hostname);
-            }
-            "ssh_authorized_keys" => read_keys(&at, metadata)?,
-            _ => return Err(refuse(key, &at)),
-        }
-    }
-    metadata.hostname = match names {
-        (Some(fqdn), Some(name)) if name.short() != fqdn.short() => {
-            return Err(root.problem(format!(
-                "'hostname' is '{name}', but 'fqdn' is '{fqdn}': give the same first label"
-            )));
-        }
-        (Some(name), _) | (None, Some(name)) => Some(name),
-        (None, None) => metadata.hostname.take(),
+    let rendered;
+    let text = if is_template(text) {
+        rendered = render(text, file, &values(metadata))?;
+        &*rendered
+    } else {
+        text
     };
-    Ok(())
+    let first = text.lines().next().unwrap_or("").trim_end();
+    if first == EXPECTED {
+        return cloud_config::read(text, file, metadata);
+    }
+    let found = match first {
+        _ if first.starts_with("#!") => "a script: put a unit into the image's profile instead",
+        _ if first.starts_with("Content-Type:") || first.starts_with("MIME-Version:") => {
+            "MIME parts: deliver the cloud-config alone"
+        }
+        _ if first.starts_with("#include") => {
+            "a list of addresses: deliver the cloud-config itself"
+        }
+        _ if first.starts_with("#cloud-boothook") || first.starts_with("#part-handler") => {
+            "a program: put a unit into the image's profile instead"
+        }
+        _ if first.starts_with("#cloud-config-") => "another kind of cloud-config",
+        _ => "something else",
+    };
+    let message = format!("expected '{EXPECTED}', found {found}");
+    Err(Problem { line: 1, key: String::new(), message })
 }
 
-fn refuse(key: &str, at: &At<'_>) -> Problem {
-    let instead = INSTEAD.iter().find(|(_, keys)| keys.contains(&key));
-    let key = yaml::printable(key);
-    let message = match instead {
-        Some((instead, _)) => format!("'{key}' does not suit an immutable node: {instead}"),
-        None => format!("unknown key '{key}'; expected one of: {SUPPORTED}"),
-    };
-    Problem { line: at.line(), key: String::new(), message }
+fn is_template(text: &str) -> bool {
+    let first = text.lines().next().unwrap_or("");
+    first.strip_prefix("##").is_some_and(|rest| {
+        rest.trim_start()
+            .get(.."template:".len())
+            .is_some_and(|it| it.eq_ignore_ascii_case("template:"))
+    })
+}
+
+fn render(text: &str, file: &'static str, values: &Value) -> Result<String, Problem> {
+    let mut engine = Engine::new();
+    let rendered = engine.add(file, text).and_then(|()| engine.render(file, values));
+    rendered.map_err(|error| Problem {
+        line: error.line,
+        key: String::new(),
+        message: error.message,
+    })
 }

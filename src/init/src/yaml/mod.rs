@@ -8,9 +8,9 @@
 
 mod read;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
-use granit_parser::{Event, Parser, ScalarStyle, options};
+use granit_parser::{Event, Parser, ScalarStyle, Tag, options};
 
 pub use read::{At, Fields};
 
@@ -225,13 +225,21 @@ impl Builder {
                 }
                 Ok(())
             }
-            Event::Scalar(text, style, anchor, _) => {
-                let plain = style == ScalarStyle::Plain;
+            Event::Scalar(text, style, anchor, tag) => {
+                let scalars = ["str", "int", "bool", "float", "null"];
+                let is_text = known_tag(&tag, &scalars, line)? == Some("str");
+                let plain = style == ScalarStyle::Plain && !is_text;
                 let kind = Kind::Scalar(Scalar { text: text.into_owned(), plain });
                 self.node(Node { line, kind }, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => self.open(line, anchor, Kind::List(Vec::new())),
-            Event::MappingStart(_, anchor, _) => self.open(line, anchor, Kind::Map(Vec::new())),
+            Event::SequenceStart(_, anchor, tag) => {
+                known_tag(&tag, &["seq"], line)?;
+                self.open(line, anchor, Kind::List(Vec::new()))
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                known_tag(&tag, &["map"], line)?;
+                self.open(line, anchor, Kind::Map(Vec::new()))
+            }
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(open) = self.open.pop() else { return Ok(()) };
                 self.node(Node { line: open.line, kind: open.kind }, open.anchor)
@@ -284,6 +292,23 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// The suffix of a core tag that suits the node. Any other would change what the text means:
+/// `!!binary` is base64, `!!python/object` a program.
+fn known_tag<'t>(
+    tag: &'t Option<Cow<'_, Tag>>,
+    known: &[&str],
+    line: usize,
+) -> Result<Option<&'t str>, Problem> {
+    let Some(tag) = tag else { return Ok(None) };
+    let is_core = tag.handle() == "tag:yaml.org,2002:" && known.contains(&tag.suffix());
+    if is_core || (tag.handle() == "!" && tag.suffix().is_empty()) {
+        return Ok(Some(tag.suffix()));
+    }
+    let written = printable(&format!("{}{}", tag.handle(), tag.suffix()));
+    let hint = if tag.suffix() == "binary" { "; give the text with an encoding" } else { "" };
+    Err(Problem::at(line, format!("the tag '{written}' is not supported{hint}")))
 }
 
 fn key_of(node: Node) -> Result<Key, Problem> {

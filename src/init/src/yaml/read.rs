@@ -83,6 +83,15 @@ impl<'a> At<'a> {
         Ok(items.iter().enumerate().map(item).collect())
     }
 
+    pub fn is_null(&self) -> bool {
+        matches!(&self.node.kind, Kind::Scalar(scalar) if scalar.is_null())
+    }
+
+    /// The path of keys, printable.
+    pub fn path(&self) -> String {
+        printable(&self.path)
+    }
+
     pub fn is_map(&self) -> bool {
         matches!(self.node.kind, Kind::Map(_))
     }
@@ -108,6 +117,11 @@ impl<'a> At<'a> {
             ))),
             None => Ok(&scalar.text),
         }
+    }
+
+    /// The scalar's text with all its lines.
+    pub fn body(&self, expected: &str) -> Result<&'a str, Problem> {
+        Ok(&self.scalar(expected)?.text)
     }
 
     /// As [`At::text`], but what YAML takes for a number or a boolean is refused.

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What first boot would make of a host, decided on this machine.
+//!
+//! The code is kiln-init's own; only its surroundings are made here: the role's hand-off, which
+//! the plan decides, and the texts of its first-boot templates. No package is needed.
+
+use std::collections::BTreeMap;
+
+use kiln_init::{
+    handoff::{Account, Handoff, Phase, Template},
+    template::Engine,
+};
+
+use crate::{
+    diagnostic::Diagnostic,
+    plan::Plan,
+    profile::{FileContent, Profile},
+    template::Build,
+    workspace::{OverlayFile, Workspace},
+};
+
+/// The surroundings of a role's first boot.
+#[derive(Debug)]
+pub struct Role {
+    pub handoff: Handoff,
+    /// Texts of the hand-off's templates, by target.
+    pub templates: BTreeMap<String, String>,
+}
+
+impl Role {
+    /// # Errors
+    /// A build-time template does not render, which a valid plan rules out.
+    pub fn of(plan: &Plan, workspace: &Workspace) -> Result<Self, Diagnostic> {
+        let texts = boot_templates(plan, workspace)?;
+        let mut templates = Vec::new();
+        for (target, (text, mode)) in &texts {
+            let mut engine = Engine::new();
+            engine.add(target, text).map_err(|error| Diagnostic::new(error.to_string()))?;
+            templates.push(Template {
+                target: target.clone(),
+                mode: *mode,
+                uid: 0,
+                gid: 0,
+                phase: engine.phase(target),
+            });
+        }
+        let handoff = crate::rootfs::handoff_of(plan, templates, accounts(&plan.profile));
+        let templates = texts.into_iter().map(|(target, (text, _))| (target, text)).collect();
+        Ok(Self { handoff, templates })
+    }
+
+    /// Targets that only the node itself can render, because they use `network.*`.
+    pub fn later(&self) -> impl Iterator<Item = &str> {
+        let waits = |template: &&Template| template.phase == Phase::Network;
+        self.handoff.templates.iter().filter(waits).map(|template| &*template.target)
+    }
+}
+
+/// Text and mode of every first-boot template by the absolute path that it becomes.
+fn boot_templates(
+    plan: &Plan,
+    workspace: &Workspace,
+) -> Result<BTreeMap<String, (String, u16)>, Diagnostic> {
+    let build = Build::new(&plan.cluster, &plan.profile);
+    let mut templates = BTreeMap::new();
+    for overlay in workspace.overlays_of(&plan.profile) {
+        for (path, file) in &overlay.files {
+            let built = path.strip_suffix(".tera").unwrap_or(path);
+            let Some(target) = built.strip_suffix(".j2") else { continue };
+            let OverlayFile::File { content, executable, .. } = file else { continue };
+            let bytes = content.to_vec().unwrap_or_default();
+            let text = String::from_utf8_lossy(&bytes);
+            let text = if built == path { text.into_owned() } else { build.render(path, &text)? };
+            let mode = if *executable { 0o755 } else { 0o644 };
+            templates.insert(format!("/{target}"), (text, mode));
+        }
+    }
+    for (path, file) in &plan.profile.files {
+        if let FileContent::BootTemplate(text) = &file.content {
+            templates.insert(path.as_str().to_owned(), (text.clone(), file.mode));
+        }
+    }
+    Ok(templates)
+}
+
+/// The profile's accounts that may log in. Their primary group has their own number here; the
+/// image's may have another, which no file of a preview shows.
+fn accounts(profile: &Profile) -> Vec<Account> {
+    let log_in = profile.users.iter().filter(|(_, user)| {
+        user.admin || !user.shell.ends_with("/nologin") && !user.shell.ends_with("/false")
+    });
+    log_in
+        .map(|(name, user)| Account { name: name.clone(), uid: user.uid, gid: user.uid })
+        .collect()
+}
