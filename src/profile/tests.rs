@@ -78,7 +78,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!(profile.debian.suite, "trixie");
     assert_eq!(profile.disk.size, Bytes::mib(4096));
     assert_eq!(profile.services.default_target, "multi-user.target");
-    assert_eq!(profile.metadata.sources.len(), 3);
+    assert_eq!(profile.metadata.sources.len(), 7);
     assert_eq!(profile.outputs.len(), 1);
 }
 
