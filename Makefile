@@ -33,8 +33,9 @@ unit: ## All tests that need no image
 boot: images ## Judge every role's image with foreign tools, boot it in QEMU and check it
 	cargo test --release --workspace --locked --test kiln -- --nocapture images:: boot::
 
-bench: bin/kiln ## Ratios: whole builds, and the squashfs writer against mksquashfs
-	cargo bench --locked
+bench: images ## Ratios: whole builds, and the squashfs writer against mksquashfs
+	cargo bench --locked --bench build
+	cargo bench --locked --bench squashfs
 
 check: bin/kiln ## Check cluster.yaml, profiles, overlays and templates
 	bin/kiln check

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Our squashfs writer against mksquashfs, in one run, on one tree, at one level and block size.
 //!
-//! `cargo bench --bench squashfs -- DIR [ROUNDS]` writes DIR as an image, in turns with
+//! `cargo bench --bench squashfs -- [DIR [ROUNDS]]` writes DIR as an image, in turns with
 //! mksquashfs, and prints ratios: below 1 is better than mksquashfs. Processor time is the
-//! steadier one on a machine that does other work too.
+//! steadier one on a machine that does other work too. Without DIR it is the root of the node's
+//! image in `out/`.
 #![expect(clippy::disallowed_methods, reason = "a bench measures the world")]
 
 #[path = "../tests/support/tree.rs"]
@@ -46,12 +47,12 @@ impl BlockStore for Memory {
 
 fn main() {
     let mut arguments = env::args().skip(1).filter(|argument| argument != "--bench");
-    let Some(directory) = arguments.next().map(PathBuf::from) else {
-        println!("squashfs: give a directory: cargo bench --bench squashfs -- DIR [ROUNDS]");
-        return;
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let directory = match arguments.next() {
+        Some(directory) => PathBuf::from(directory),
+        None => unpack_node(&scratch.path().join("root")),
     };
     let rounds: u32 = arguments.next().map_or(3, |rounds| rounds.parse().expect("a number"));
-    let scratch = tempfile::tempdir().expect("a scratch folder");
     let [our_image, their_image] = ["ours", "theirs"].map(|name| scratch.path().join(name));
     let options = Options::new(0);
     let tree = tree::load(&directory);
@@ -90,6 +91,23 @@ fn main() {
     let (took, hashed) =
         time(|| verity::write(&image, &params, &mut std::io::sink()).expect("hashes"));
     println!("verity: {:.3} s, {} bytes", took.wall, hashed.bytes);
+}
+
+/// The root of the node's image as a folder, by unsquashfs.
+fn unpack_node(to: &Path) -> PathBuf {
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out/node");
+    let manifest = fs::read(out.join("manifest.json")).expect("an image: run 'make images'");
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
+    let offset = manifest["partitions"][1]["offset"].to_string();
+    let image = format!("{}-node.raw", manifest["cluster"].as_str().expect("a name"));
+    let status = Command::new("unsquashfs")
+        .args(["-quiet", "-no-progress", "-no-xattrs", "-offset", &offset, "-dest"])
+        .arg(to)
+        .arg(out.join(image))
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.is_ok_and(|status| status.success()), "unsquashfs reads the image");
+    to.to_owned()
 }
 
 struct Took {
