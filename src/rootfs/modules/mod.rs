@@ -109,21 +109,26 @@ fn below_modules(path: &TreePath) -> Option<&str> {
 }
 
 fn read_module(path: &TreePath, content: &Content) -> Result<Facts, Error> {
+    let elf = unpacked(path, content)?;
+    Facts::parse(&elf).map_err(|source| Error::Elf { path: path.clone(), source })
+}
+
+/// The module itself, signature included.
+fn unpacked(path: &TreePath, content: &Content) -> Result<Vec<u8>, Error> {
     let read = |source| Error::Read { path: path.clone(), source };
     let bytes = content.to_vec().map_err(read)?;
-    let elf = match path.file_name().rsplit('.').next() {
-        Some("ko") => bytes,
+    match path.file_name().rsplit('.').next() {
+        Some("ko") => Ok(bytes),
         Some("xz") => {
             let mut elf = Vec::new();
             lzma_rust2::XzReader::new_mem_limit(&*bytes, true, XZ_MEMORY)
                 .take(LIMIT)
                 .read_to_end(&mut elf)
                 .map_err(read)?;
-            elf
+            Ok(elf)
         }
-        _ => return Err(Error::Compression { path: path.clone() }),
-    };
-    Facts::parse(&elf).map_err(|source| Error::Elf { path: path.clone(), source })
+        _ => Err(Error::Compression { path: path.clone() }),
+    }
 }
 
 /// Writes depmod's files and picks what the initramfs carries.
@@ -152,7 +157,7 @@ pub(super) fn install(
     let initrd_modules = chosen.iter().map(|at| initrd_file(draft, &folder, &graph.modules[*at]));
     Ok(KernelFiles {
         initrd_modules: initrd_modules.collect::<Result<_, _>>()?,
-        modules_dep: graph.dep(&chosen),
+        modules_dep: plain_dep(&graph.dep(&chosen)),
         modules_alias: graph.alias(&chosen),
         modules_softdep: graph.softdep(&chosen),
         early_modules: early(&graph, &wanted.initrd_modules),
@@ -251,14 +256,56 @@ fn is_device_alias(alias: &str) -> bool {
     alias.split_once(':').is_some_and(|(bus, _)| !matches!(bus, "devname" | "symbol"))
 }
 
+/// The end of a module's file name in the initramfs: what is unpacked there need not be unpacked
+/// at every boot, and the initramfs is compressed as a whole.
+const PLAIN: &str = ".ko";
+
+/// A module's path without its compression: `a/b.ko.xz` is `a/b.ko`.
+fn plain_path(path: &str) -> &str {
+    path.find(".ko.").map_or(path, |at| &path[..at + PLAIN.len()])
+}
+
+/// modules.dep of the initramfs.
+fn plain_dep(text: &str) -> String {
+    let line = |line: &str| {
+        let words = line.split(' ').map(|word| match word.strip_suffix(':') {
+            Some(path) => format!("{}:", plain_path(path)),
+            None => plain_path(word).to_owned(),
+        });
+        words.collect::<Vec<_>>().join(" ") + "\n"
+    };
+    text.lines().map(line).collect()
+}
+
 /// A module's file for the initramfs, which has no folder per kernel.
 fn initrd_file(
     draft: &Draft<'_>,
     folder: &TreePath,
     module: &Module,
 ) -> Result<(TreePath, Content), super::Error> {
-    let place = format!("{}/{}", kiln_contract::path::INITRD_MODULES, module.path);
-    let inode = draft.tree.get(&folder.join(&module.path)?).expect("a module of the tree");
+    let path = folder.join(&module.path)?;
+    let inode = draft.tree.get(&path).expect("a module of the tree");
     let Kind::File(content) = &inode.kind else { unreachable!("modules are files") };
-    Ok((TreePath::new(&place)?, content.clone()))
+    let place = format!("{}/{}", kiln_contract::path::INITRD_MODULES, plain_path(&module.path));
+    Ok((TreePath::new(&place)?, Content::bytes(unpacked(&path, content)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_of_the_initramfs_are_not_compressed_again() {
+        for (path, plain) in [
+            ("kernel/fs/vfat.ko.xz", "kernel/fs/vfat.ko"),
+            ("kernel/fs/vfat.ko", "kernel/fs/vfat.ko"),
+            ("extra/a.ko.zst", "extra/a.ko"),
+        ] {
+            assert_eq!(plain_path(path), plain);
+        }
+        assert_eq!(
+            plain_dep("a/b.ko.xz: c/d.ko.xz e.ko.xz\nc/d.ko.xz:\n"),
+            "a/b.ko: c/d.ko e.ko\nc/d.ko:\n"
+        );
+    }
 }
