@@ -125,6 +125,7 @@ pub fn decide(facts: &Facts<'_>) -> Result<FirstBoot, Error> {
         None => Metadata { instance_id: "none".to_owned(), ..Metadata::default() },
     };
     let mut warnings = metadata.warnings.clone();
+    warnings.extend(metadata.network.iter().flat_map(|network| network.warnings.clone()));
     let hostname = match &metadata.hostname {
         Some(name) => name.clone(),
         None => {
