@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A host's network, as metadata states it and as systemd-networkd reads it.
 //!
-//! Two readers, one model, one writer. [`config`] reads network-config of version 1 (`v1`) and 2
-//! (`v2`). All end in `check`, which looks at the
+//! Three readers, one model, one writer. [`config`] reads network-config of version 1 (`v1`) and 2
+//! (`v2`), [`network_data`] reads OpenStack's document. All end in `check`, which looks at the
 //! devices together: references, cycles, what is there twice. Between them and [`networkd`], which
 //! writes `.network`, `.netdev` and `.link` files, stands [`Network`], in which every value has its
 //! own type, so nothing that reaches a file can hold a line break.
@@ -10,6 +10,7 @@
 mod check;
 pub mod config;
 mod fields;
+pub mod network_data;
 pub mod networkd;
 mod parameters;
 mod route;
