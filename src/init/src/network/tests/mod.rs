@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 mod network_data;
-
+mod properties;
 mod refusals_v1;
 mod refusals_v2;
 mod together;
