@@ -153,8 +153,9 @@ fn names<'a>(links: &[At<'a>]) -> Result<BTreeMap<&'a str, Name>, Problem> {
                 }
                 _ => text.to_owned(),
             };
+            let free = |name: &Name| !names.values().any(|other| other == name);
             let name = given
-                .or_else(|| id(&derived, at).ok())
+                .or_else(|| id(&derived, at).ok().filter(free))
                 .or_else(|| format!("link{index}").parse().ok())
                 .ok_or_else(|| at.problem("more links than names"))?;
             if names.insert(text, name).is_some() {

@@ -234,12 +234,17 @@ fn read_loopback(at: &At<'_>) -> Result<Nameservers, Problem> {
     Ok(found)
 }
 
-/// A route of the host belongs to the device whose network has its gateway.
+/// A route of the host belongs to the device whose network has its gateway; where a lease will
+/// say which network that is, to the only such device.
 fn give_route(drafts: &mut [Draft<'_>], route: Route, at: &At<'_>) -> Result<(), Problem> {
     let via = route.via.ok_or_else(|| at.problem("missing key 'gateway'"))?;
     let reaches = |device: &Device| device.addresses.iter().any(|it| it.address.contains(via));
-    let mut with_addresses = drafts.iter().enumerate().filter(|(_, it)| it.device.has_addresses());
-    let only = match (with_addresses.next(), with_addresses.next()) {
+    let leased = |device: &Device| match via {
+        IpAddr::V4(_) => device.dhcp4.is_some(),
+        IpAddr::V6(_) => device.dhcp6.is_some() || device.accept_ra == Some(true),
+    };
+    let mut with_lease = (0..).zip(drafts.iter()).filter(|(_, draft)| leased(&draft.device));
+    let only = match (with_lease.next(), with_lease.next()) {
         (Some((index, _)), None) => Some(index),
         _ => None,
     };

@@ -10,7 +10,7 @@ mod network;
 
 use std::fmt::{Display, Write as _};
 
-use super::{Device, Ethernet, Kind, Match, Name, Network};
+use super::{Device, Ethernet, Kind, Match, Network};
 
 /// A file's name and text, below `/etc/systemd/network`.
 pub type File = (String, String);
@@ -30,7 +30,7 @@ pub fn files(network: &Network) -> Vec<File> {
         };
         match &device.kind {
             Kind::Ethernet(ethernet) => {
-                if let Some(text) = link(&device.id, ethernet) {
+                if let Some(text) = link(network, device, ethernet) {
                     push("link", text);
                 }
             }
@@ -54,7 +54,7 @@ pub fn dhcp_files() -> Vec<File> {
 }
 
 /// udev of the verified root reads it when it first sees the interface, before anything uses it.
-fn link(id: &Name, ethernet: &Ethernet) -> Option<Text> {
+fn link(network: &Network, device: &Device, ethernet: &Ethernet) -> Option<Text> {
     let wake = ethernet.wake_on_lan.unwrap_or(false);
     if ethernet.set_name.is_none() && !wake {
         return None;
@@ -63,10 +63,12 @@ fn link(id: &Name, ethernet: &Ethernet) -> Option<Text> {
     text.section("Match");
     match &ethernet.matches {
         Some(matches) if matches.mac.is_some() || !matches.drivers.is_empty() => {
-            text.hardware(matches, "MACAddress");
+            // udev may look again when a bond or networkd has replaced the current address.
+            let kept = device.mac.is_none() && !is_bonded(network, device);
+            text.hardware(matches, if kept { "MACAddress" } else { "PermanentMACAddress" });
         }
         Some(Match { name: Some(glob), .. }) => text.line("OriginalName", glob),
-        _ => text.line("OriginalName", id),
+        _ => text.line("OriginalName", &device.id),
     }
     text.physical();
     text.section("Link");
@@ -133,8 +135,7 @@ fn yes(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }
 
-/// Whether the device's MAC address, by which it is found, is replaced by another one.
-fn loses_mac(network: &Network, device: &Device) -> bool {
-    let bonded = || network.master(&device.id).is_some_and(|it| matches!(it.kind, Kind::Bond(_)));
-    device.mac.is_some() || device.interface_name().is_none() && bonded()
+/// A bond gives its own MAC address to its ports.
+fn is_bonded(network: &Network, device: &Device) -> bool {
+    network.master(&device.id).is_some_and(|master| matches!(master.kind, Kind::Bond(_)))
 }

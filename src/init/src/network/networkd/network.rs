@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `.network` files: what an interface is given once it is there.
 
-use super::{Text, loses_mac};
+use super::{Text, is_bonded};
 use crate::network::{
     Activation, Assigned, Bond, Bridge, Device, Dhcp, Kind, Match, Network, Route, RouteKind, Rule,
     Scope, UseDomains,
@@ -46,9 +46,11 @@ fn matches(text: &mut Text, network: &Network, device: &Device) {
         (None, Match { name: Some(glob), .. }) => text.line("Name", glob),
         (None, Match { name: None, .. }) => {}
     }
-    // MACAddress= is the current one. A bond gives its own to its ports, after which the first
-    // port's file would match all of them; with a name, it cannot.
-    let key = if loses_mac(network, device) { "PermanentMACAddress" } else { "MACAddress" };
+    // MACAddress= is the current one. Once a bond has replaced it, the first port's file would
+    // match all ports; not so if the file has a name as well.
+    let nameless = ethernet.set_name.is_none();
+    let lost = device.mac.is_some() || nameless && is_bonded(network, device);
+    let key = if lost { "PermanentMACAddress" } else { "MACAddress" };
     text.hardware(matches, key);
     text.physical();
 }

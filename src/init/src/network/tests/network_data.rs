@@ -97,7 +97,7 @@ fn bonds_and_vlans_are_named_and_stand_on_their_links() {
         ),
         (
             "lan1.link",
-            "[Match]\nMACAddress=fa:16:3e:00:00:02\nType=ether\nKind=!*\n\n[Link]\nName=lan1\n",
+            "[Match]\nPermanentMACAddress=fa:16:3e:00:00:02\nType=ether\nKind=!*\n\n[Link]\nName=lan1\n",
         ),
         (
             "bond0.netdev",
@@ -114,6 +114,27 @@ fn bonds_and_vlans_are_named_and_stand_on_their_links() {
     }
     let macs: Vec<String> = network.macs().iter().map(ToString::to_string).collect();
     assert_eq!(macs, ["fa:16:3e:00:00:01", "fa:16:3e:00:00:02"]);
+}
+
+#[test]
+fn vlans_of_one_id_have_names_of_their_own() {
+    let card = |id: &str, n: u8| {
+        format!(r#"{{"id": "{id}-with-a-long-id", "ethernet_mac_address": "fa:16:3e:00:00:0{n}"}}"#)
+    };
+    let vlan = |id: &str, link: &str| {
+        format!(
+            r#"{{"id": "{id}", "type": "vlan", "vlan_link": "{link}-with-a-long-id", "vlan_id": 5}}"#
+        )
+    };
+    let network = accepted(&format!(
+        r#"{{"links": [{}, {}, {}, {}]}}"#,
+        card("abcdefgh", 1),
+        card("ijklmnop", 2),
+        vlan("v", "abcdefgh"),
+        vlan("w", "ijklmnop")
+    ));
+    let names: Vec<String> = network.devices.iter().map(|it| it.id.to_string()).collect();
+    assert_eq!(names, ["link0", "link1", "link0.5", "link1.5"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ const KNOWN: [(&str, &[(&str, &str)]); 3] = [
     (
         "link",
         &[
-            ("Match", "MACAddress OriginalName Driver Type Kind"),
+            ("Match", "MACAddress PermanentMACAddress OriginalName Driver Type Kind"),
             ("Link", "Name NamePolicy AlternativeNamesPolicy WakeOnLan"),
         ],
     ),

@@ -59,6 +59,10 @@ fn a_bond_with_vlans_and_a_bridge_gives_every_file() {
              [Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\nBond=bond0\n",
         ),
         (
+            "port2.link",
+            "[Match]\nPermanentMACAddress=52:54:00:00:00:02\nType=ether\nKind=!*\n\n[Link]\nName=lan2\n",
+        ),
+        (
             "port2.network",
             "[Match]\nName=lan2\nMACAddress=52:54:00:00:00:02\nType=ether\nKind=!*\n\n\
              [Link]\nRequiredForOnline=no\n\n[Network]\nDHCP=no\nBond=bond0\nPrimarySlave=yes\n",

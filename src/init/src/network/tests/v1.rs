@@ -293,14 +293,21 @@ fn a_route_of_the_host_goes_to_the_device_that_reaches_its_gateway() {
     assert!(!file(&network, "10-kiln-a.network").contains("[Route]"));
     let route = "[Route]\nDestination=192.168.0.0/16\nGateway=10.1.0.254\nMetric=2\n";
     assert!(file(&network, "10-kiln-b.network").ends_with(route));
-    // The only one with addresses, which a lease will give.
-    let text = joined(&accepted(
-        "version: 1\nconfig: [{type: physical, name: a, subnets: [{type: dhcp}]}, {type: physical, name: b}, \
-         {type: route, network: 192.168.0.0, netmask: 255.255.0.0, gateway: 10.1.0.254}]",
-    ));
-    let route = "Bond=\n";
-    assert!(!text.contains(route));
-    assert!(text.contains("[Route]\nDestination=192.168.0.0/16\nGateway=10.1.0.254\n"), "{text}");
+}
+
+#[test]
+fn a_route_of_the_host_goes_to_the_only_device_with_a_lease() {
+    let route =
+        "- {type: route, network: 192.168.0.0, netmask: 255.255.0.0, gateway: 10.9.0.254}\n";
+    let lease = "- {type: physical, name: d, subnets: [{type: dhcp}]}\n";
+    let network = accepted(&format!("{TWO}{lease}{route}"));
+    let text = file(&network, "10-kiln-d.network");
+    assert!(text.contains("[Route]\nDestination=192.168.0.0/16\nGateway=10.9.0.254\n"), "{text}");
+    let other = lease.replace("name: d", "name: e");
+    for devices in ["", &format!("{lease}{other}")] {
+        let refusal = super::read(&format!("{TWO}{devices}{route}")).unwrap_err();
+        assert!(refusal.ends_with("in the network of the gateway 10.9.0.254"), "{refusal}");
+    }
 }
 
 #[test]
