@@ -84,13 +84,7 @@ fn check_device(Draft { device, at, .. }: &Draft<'_>) -> Result<(), Problem> {
             return Err(at.problem(format!("the address {} is there twice", assigned.address.ip)));
         }
     }
-    let ipv6 = device.addresses.iter().any(|assigned| assigned.address.ip.is_ipv6());
-    match device.mtu.filter(|mtu| *mtu < IPV6_MTU_MIN) {
-        Some(mtu) if ipv6 || device.dhcp6.is_some() => {
-            Err(at.problem(format!("IPv6 needs an MTU of at least {IPV6_MTU_MIN}, found {mtu}")))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// Two entries must not be for the same interface or address.
@@ -240,6 +234,17 @@ fn warn_of_device(device: &Device, warnings: &mut Vec<String>) {
             ));
         }
     }
+    let ipv6 = device.dhcp6.is_some() || device.addresses.iter().any(|it| it.address.ip.is_ipv6());
+    if let Some(mtu) = device.mtu.filter(|mtu| ipv6 && *mtu < IPV6_MTU_MIN) {
+        warnings.push(format!(
+            "'{}': systemd-networkd raises the MTU from {mtu} to the {IPV6_MTU_MIN} that IPv6 needs",
+            device.id
+        ));
+    }
+    warn_of_gateways(device, warnings);
+}
+
+fn warn_of_gateways(device: &Device, warnings: &mut Vec<String>) {
     // With DHCP, the networks are not known before the lease.
     if device.dhcp4.is_some() || device.dhcp6.is_some() {
         return;

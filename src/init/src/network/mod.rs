@@ -179,7 +179,7 @@ pub struct Assigned {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Route {
-    /// None is the default route of the gateway's family.
+    /// None is what a gateway without a route says: the default route of its family.
     pub to: Option<Address>,
     pub via: Option<IpAddr>,
     pub on_link: bool,

@@ -35,7 +35,7 @@ pub(super) fn read_route(at: &At<'_>) -> Result<Route, Problem> {
     let via: Option<IpAddr> = option(&fields, "via", IP)?;
     let kind = fields.get("type").map(|at| word(at, &ROUTE_KINDS)).transpose()?;
     let route = Route {
-        to,
+        to: to.or(via.map(Address::any)),
         via,
         on_link: flag(&fields, "on-link")?.unwrap_or(false),
         metric: number(&fields, "metric", UNSIGNED)?,

@@ -230,9 +230,10 @@ pub(super) fn read_route(
     } else {
         Some(destination(&fields, target, warnings)?)
     };
+    let via: Option<IpAddr> = option(&fields, "gateway", IP)?;
     let route = Route {
-        to,
-        via: option(&fields, "gateway", IP)?,
+        to: to.or(via.map(Address::any)),
+        via,
         metric: number(&fields, "metric", UNSIGNED)?,
         mtu: number(&fields, "mtu", MTU)?,
         table: number(&fields, "table", 1..=i64::from(u32::MAX))?,

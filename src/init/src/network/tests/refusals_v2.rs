@@ -68,10 +68,6 @@ fn what_is_not_understood_exactly_is_refused() {
                 "4: ethernets.nic.nameservers: expected a map, found a list",
             ),
             (
-                "addresses: ['2001:db8::1/64']\nmtu: 1000",
-                "4: ethernets.nic: IPv6 needs an MTU of at least 1280, found 1000",
-            ),
-            (
                 "link-local: [ipv5]",
                 "4: ethernets.nic.link-local[0]: expected one of ipv4, ipv6, found 'ipv5'",
             ),

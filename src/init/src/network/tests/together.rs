@@ -98,7 +98,7 @@ fn a_bond_with_vlans_and_a_bridge_gives_every_file() {
         (
             "br0.network",
             "[Match]\nName=br0\n\n[Network]\nDHCP=no\nConfigureWithoutCarrier=yes\n\n\
-             [Address]\nAddress=10.30.0.2/24\n\n[Route]\nGateway=10.30.0.1\nTable=30\n\n\
+             [Address]\nAddress=10.30.0.2/24\n\n[Route]\nDestination=0.0.0.0/0\nGateway=10.30.0.1\nTable=30\n\n\
              [RoutingPolicyRule]\nFrom=10.30.0.0/24\nTable=30\nPriority=100\n",
         ),
     ] {
@@ -131,7 +131,7 @@ fn a_vrf_has_ports_and_its_routes_are_in_its_table() {
          [Address]\nAddress=10.0.0.1/24\n\
          # 10-kiln-vrf0.netdev\n[NetDev]\nName=vrf0\nKind=vrf\n\n[VRF]\nTable=1000\n\
          # 10-kiln-vrf0.network\n[Match]\nName=vrf0\n\n[Link]\nRequiredForOnline=carrier\n\n\
-         [Network]\nDHCP=no\n\n[Route]\nGateway=10.0.0.254\nTable=1000\n\n\
+         [Network]\nDHCP=no\n\n[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.254\nTable=1000\n\n\
          [RoutingPolicyRule]\nFrom=10.0.0.0/24\nTable=1000\n\n\
          [RoutingPolicyRule]\nFrom=10.1.0.0/24\nTable=5\n"
     ));

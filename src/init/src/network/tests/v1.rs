@@ -117,7 +117,7 @@ fn keys_of_subnets_reach_their_lines() {
         ),
         (
             "address: 10.0.0.1/16, routes: [{destination: default, gateway: 10.0.0.9}]",
-            "[Route]\nGateway=10.0.0.9\n",
+            "[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.9\n",
         ),
         (
             "address: 10.0.0.1/16, routes: [{network: '2001:db8::', prefix: 32, gateway: 'fe80::1'}]",

@@ -197,7 +197,14 @@ fn routes_and_rules_reach_their_lines() {
                 "[Route]\nGateway=2001:db8::1\n",
             ),
             ("gateway6: fe80::1", "[Route]\nGateway=fe80::1\n"),
-            ("routes: [{to: default, via: 10.0.0.1}]", "[Route]\nGateway=10.0.0.1\n"),
+            (
+                "routes: [{to: default, via: 10.0.0.1}]",
+                "[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.1\n",
+            ),
+            (
+                "routes: [{to: default, via: 'fe80::1'}]",
+                "[Route]\nDestination=::/0\nGateway=fe80::1\n",
+            ),
             (
                 "routes: [{to: 0.0.0.0/0, via: 10.0.0.1, on-link: true}]",
                 "[Route]\nDestination=0.0.0.0/0\nGateway=10.0.0.1\nGatewayOnLink=yes\n",
@@ -353,6 +360,11 @@ fn what_is_accepted_but_does_not_do_what_it_says_is_a_warning() {
             "ethernets",
             "optional-addresses: [dhcp4]",
             "'nic': systemd-networkd cannot wait for some addresses only; 'optional-addresses' has no effect",
+        ),
+        (
+            "ethernets",
+            "addresses: ['2001:db8::1/64']\nmtu: 1000",
+            "'nic': systemd-networkd raises the MTU from 1000 to the 1280 that IPv6 needs",
         ),
         (
             "bonds",
