@@ -11,7 +11,9 @@ use crate::yaml::{At, Problem};
 const INTERFACES_MAX: usize = 64;
 const ROUTES_MAX: usize = 256;
 /// Addresses and name servers of one device.
-const VALUES_MAX: usize = 64;
+pub(super) const VALUES_MAX: usize = 64;
+/// Nobody reads more lines on a console.
+const WARNINGS_MAX: usize = 32;
 /// The least MTU that IPv6 works with.
 const IPV6_MTU_MIN: u32 = 1280;
 
@@ -38,9 +40,7 @@ pub(super) fn resolve(
     top: &At<'_>,
     mut warnings: Vec<String>,
 ) -> Result<Network, Problem> {
-    if drafts.len() > INTERFACES_MAX {
-        return Err(top.problem(format!("more than {INTERFACES_MAX} interfaces")));
-    }
+    check_number(&drafts, top)?;
     for (name, n) in [
         ("routes", drafts.iter().map(|it| it.device.routes.len()).sum::<usize>()),
         ("rules", drafts.iter().map(|it| it.device.rules.len()).sum()),
@@ -68,7 +68,20 @@ pub(super) fn resolve(
         warn_of_device(device, &mut warnings);
     }
     warn_of_default_routes(&drafts, &mut warnings);
+    let more = warnings.len().saturating_sub(WARNINGS_MAX);
+    if more > 0 {
+        warnings.truncate(WARNINGS_MAX);
+        warnings.push(format!("and {more} more warnings of the network"));
+    }
     Ok(Network { devices: drafts.into_iter().map(|it| it.device).collect(), warnings })
+}
+
+/// Before anything is done for each device.
+pub(super) fn check_number(drafts: &[Draft<'_>], top: &At<'_>) -> Result<(), Problem> {
+    if drafts.len() > INTERFACES_MAX {
+        return Err(top.problem(format!("more than {INTERFACES_MAX} interfaces")));
+    }
+    Ok(())
 }
 
 fn check_device(Draft { device, at, .. }: &Draft<'_>) -> Result<(), Problem> {

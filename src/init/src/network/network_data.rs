@@ -86,6 +86,7 @@ pub fn read(document: &At<'_>) -> Result<Network, Problem> {
     for link in links {
         drafts.push(read_link(link, &names, &mut warnings)?);
     }
+    check::check_number(&drafts, document)?;
     for network in items(&top, "networks")? {
         read_network(&network, &names, &mut drafts, &mut warnings)?;
     }

@@ -60,6 +60,7 @@ pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
             other => return Err(super::fields::not(&kind, expected, other)),
         }
     }
+    check::check_number(&drafts, top)?;
     for (route, at) in routes {
         give_route(&mut drafts, route, &at)?;
     }
@@ -261,6 +262,12 @@ fn give_nameservers(
     nameservers: Vec<(Nameservers, At<'_>)>,
 ) -> Result<(), Problem> {
     for (found, at) in nameservers {
+        let n = found.addresses.len().max(found.search.len());
+        if n > check::VALUES_MAX {
+            return Err(
+                at.problem(format!("more than {} name servers or domains", check::VALUES_MAX))
+            );
+        }
         let mut taken = found.device.is_none();
         for Draft { device, .. } in drafts.iter_mut() {
             let wanted = match &found.device {

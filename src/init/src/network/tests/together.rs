@@ -271,6 +271,27 @@ fn a_document_has_bounds() {
 }
 
 #[test]
+fn bounds_hold_before_anything_is_done_for_each_device() {
+    let devices: String = (0..65)
+        .map(|n| format!("- {{type: physical, name: e{n}, subnets: [{{type: dhcp}}]}}\n"))
+        .collect();
+    let document =
+        format!("version: 1\nconfig:\n{devices}- {{type: nameserver, address: 10.0.0.1}}\n");
+    assert_eq!(read(&document).unwrap_err(), "1: more than 64 interfaces");
+    let addresses = (0..65).map(|n| format!("10.0.0.{n}")).collect::<Vec<_>>().join(", ");
+    let document = format!("version: 1\nconfig:\n- {{type: nameserver, address: [{addresses}]}}\n");
+    assert_eq!(read(&document).unwrap_err(), "3: config[0]: more than 64 name servers or domains");
+}
+
+#[test]
+fn warnings_are_bounded() {
+    let devices: String = (0..40).map(|n| format!("  e{n}: {{wakeonlan: true}}\n")).collect();
+    let warnings = accepted(&format!("version: 2\nethernets:\n{devices}")).warnings;
+    assert_eq!(warnings.len(), 33);
+    assert_eq!(warnings[32], "and 8 more warnings of the network");
+}
+
+#[test]
 fn default_routes_of_one_metric_are_a_warning() {
     let document = |metric: &str| {
         format!(
