@@ -132,6 +132,7 @@ pub fn decide(facts: &Facts<'_>) -> Result<FirstBoot, Error> {
         None => Metadata { instance_id: "none".to_owned(), ..Metadata::default() },
     };
     let mut warnings = metadata.warnings.clone();
+    warnings.extend(metadata.network.iter().flat_map(|network| network.warnings.clone()));
     let hostname = name_of(handoff, &metadata, facts.machine_id);
     if metadata.hostname.is_none() {
         warnings.push(format!("metadata gives no host name; the name is '{hostname}'"));

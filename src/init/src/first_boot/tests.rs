@@ -104,7 +104,7 @@ fn a_whole_host_is_decided() {
     assert_eq!(text("/etc/ssh/authorized_keys.d/admin"), format!("{KEY}\n"));
     assert_eq!(
         text("/etc/systemd/network/10-kiln-nic.network"),
-        "[Match]\nName=nic\n\n[Network]\nDHCP=no\nAddress=10.0.0.1/24\n"
+        "[Match]\nName=nic\n\n[Network]\nDHCP=no\n\n[Address]\nAddress=10.0.0.1/24\n"
     );
     assert_eq!(
         text("/etc/app.conf"),

@@ -170,7 +170,7 @@ impl Seed {
             problem,
         })?;
         if let Some(bytes) = &self.network_config {
-            metadata.network = read_network(bytes).map_err(within(network_config))?;
+            metadata.network = read_network(bytes, self.dialect).map_err(within(network_config))?;
         }
         if let Some(bytes) = &self.user_data {
             user_data::read(bytes, user_data, values, &mut metadata).map_err(within(user_data))?;
@@ -179,9 +179,13 @@ impl Seed {
     }
 }
 
-fn read_network(bytes: &[u8]) -> Result<Option<Network>, Problem> {
+fn read_network(bytes: &[u8], dialect: Dialect) -> Result<Option<Network>, Problem> {
     let Some(document) = yaml::parse(bytes)? else { return Ok(None) };
-    network::config::read(&At::root(&document)).map(Some)
+    let root = At::root(&document);
+    match dialect {
+        Dialect::Openstack => network::network_data::read(&root).map(Some),
+        _ => network::config::read(&root).map(Some),
+    }
 }
 
 fn read_line(line: &Line, metadata: &mut Metadata) -> Result<(), Problem> {

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+use std::str::FromStr;
+
+use crate::network::{Address, Domain, Glob, Label, Mac, Name, Netmask};
+
+fn valid<T: FromStr>(texts: &[&str]) -> Vec<bool> {
+    texts.iter().map(|text| text.parse::<T>().is_ok()).collect()
+}
+
+#[test]
+fn what_could_leave_its_line_or_mean_more_is_no_value() {
+    let evil = ["", " ", "a b", "a\nb", "a\r", "a\0", "a%n", "a/b", "ä", "a\u{85}", "\u{2028}"];
+    assert!(!valid::<Name>(&evil).contains(&true));
+    assert!(!valid::<Glob>(&evil).contains(&true));
+    assert!(!valid::<Label>(&evil).contains(&true));
+    assert!(!valid::<Domain>(&evil).contains(&true));
+    assert!(!valid::<Mac>(&evil).contains(&true));
+    assert!(!valid::<Address>(&evil).contains(&true));
+    assert!(!valid::<Netmask>(&evil).contains(&true));
+}
+
+#[test]
+fn names_are_those_that_the_kernel_and_file_names_take() {
+    let good = ["eth0", "bond0.100", "br-lan", "a", "abcdefghijklmno", "1a"];
+    assert!(!valid::<Name>(&good).contains(&false));
+    let bad = ["abcdefghijklmnop", ".", "..", "all", "default", "123", "a:b", "en*"];
+    assert!(!valid::<Name>(&bad).contains(&true));
+}
+
+#[test]
+fn macs_are_unicast_and_printed_in_lower_case() {
+    for text in ["52:54:00:AB:cd:01", "52-54-00-ab-CD-01"] {
+        assert_eq!(text.parse::<Mac>().unwrap().to_string(), "52:54:00:ab:cd:01");
+    }
+    let bad = [
+        "01:00:5e:00:00:01",
+        "00:00:00:00:00:00",
+        "52:54:00:ab:cd",
+        "52:54:00:ab:cd:01:02",
+        "52:54:00:ab:cd:1",
+        "52:54:00:ab:cd:+1",
+        "52:54-00:ab:cd:01",
+    ];
+    assert!(!valid::<Mac>(&bad).contains(&true));
+}
+
+#[test]
+fn addresses_have_a_prefix_length_and_know_their_network() {
+    for (own, other, inside) in [
+        ("10.0.0.1/8", "10.255.0.1", true),
+        ("10.0.0.1/8", "11.0.0.1", false),
+        ("10.0.0.1/32", "10.0.0.1", true),
+        ("10.0.0.1/32", "10.0.0.2", false),
+        ("10.0.0.1/0", "192.0.2.1", true),
+        ("10.0.0.1/0", "2001:db8::1", false),
+        ("2001:db8::1/64", "2001:db8::ffff:1", true),
+        ("2001:db8::1/64", "2001:db8:0:1::1", false),
+        ("2001:db8::1/0", "fe80::1", true),
+    ] {
+        let address: Address = own.parse().unwrap();
+        assert_eq!(address.contains(other.parse().unwrap()), inside, "{own} {other}");
+    }
+    let bad = [
+        "10.0.0.1",
+        "10.0.0.1/33",
+        "10.0.0.1/+8",
+        "10.0.0.1/",
+        "::1/129",
+        "10.0.0/8",
+        "fe80::1%eth0/64",
+    ];
+    assert!(!valid::<Address>(&bad).contains(&true));
+}
+
+#[test]
+fn addresses_that_no_interface_can_have_are_known() {
+    for (text, assignable) in [
+        ("10.0.0.1/24", true),
+        ("0.0.0.0/24", false),
+        ("224.0.0.1/24", false),
+        ("255.255.255.255/32", false),
+        ("::/64", false),
+        ("ff02::1/64", false),
+        ("fe80::1/64", true),
+    ] {
+        assert_eq!(text.parse::<Address>().unwrap().is_assignable(), assignable, "{text}");
+    }
+}
+
+#[test]
+fn netmasks_are_contiguous() {
+    for (text, prefix) in [
+        ("255.255.255.0", Some(24)),
+        ("255.255.255.255", Some(32)),
+        ("0.0.0.0", Some(0)),
+        ("255.255.254.0", Some(23)),
+        ("ffff:ffff:ffff:ffff::", Some(64)),
+        ("24", Some(24)),
+        ("128", Some(128)),
+        ("129", None),
+        ("255.0.255.0", None),
+        ("0.0.0.255", None),
+        ("ffff::ffff", None),
+        ("+24", None),
+    ] {
+        assert_eq!(text.parse::<Netmask>().ok().map(|mask| mask.0), prefix, "{text}");
+    }
+}
+
+#[test]
+fn domains_may_only_route() {
+    assert!(
+        !valid::<Domain>(&["example.org", "~corp.example", "~.", "a_b.", "x"]).contains(&false)
+    );
+    assert!(!valid::<Domain>(&["~", ".", "a..b", "a,b", "-%", "~~a"]).contains(&true));
+}

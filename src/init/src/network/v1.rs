@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+//! network-config version 1, cloud-init's own vocabulary:
+//! <https://docs.cloud-init.io/en/latest/reference/network-config-format-v1.html>.
+//!
+//! A list of devices, name servers and routes. What is said for the whole host goes to the devices
+//! it is for: name servers to every one with addresses of its own, a route to the one that
+//! reaches its gateway.
+
+use std::net::IpAddr;
+
+use super::{
+    Bond, Bridge, Device, Domain, Ethernet, Kind, Mac, Match, Name, Network, Route, Setting,
+    check::{self, Draft, Reference},
+    fields::{DOMAIN, IP, MAC, MTU, NAME, flag, id, number, one_or_more, option, required},
+    parameters::{
+        BOND, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, of_v1, per_port, unknown, v1_name,
+    },
+    v1_subnet,
+    v2::{ports, vlan_id},
+};
+use crate::yaml::{At, Fields, Problem};
+
+const COMMON: [&str; 9] = [
+    "type",
+    "name",
+    "mac_address",
+    "mtu",
+    "subnets",
+    "accept-ra",
+    "keep_configuration",
+    "optional",
+    "wakeonlan",
+];
+/// What ifupdown waits for; systemd-networkd knows when a bridge is ready.
+const IFUPDOWN: [&str; 3] = ["gcint", "maxwait", "waitport"];
+
+/// Name servers of the host or of one device.
+struct Nameservers {
+    addresses: Vec<IpAddr>,
+    search: Vec<Domain>,
+    device: Option<Name>,
+}
+
+pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
+    let fields = top.fields(&["version", "config"])?;
+    let entries = required(&fields, top, "config")?.items()?;
+    let (mut drafts, mut warnings) = (Vec::new(), Vec::new());
+    let (mut nameservers, mut routes) = (Vec::new(), Vec::new());
+    for at in entries {
+        let kind = at.entries()?.into_iter().find(|(key, _)| *key == "type");
+        let kind = kind.ok_or_else(|| at.problem("missing key 'type'"))?.1;
+        let expected = "physical, bond, bridge, vlan, loopback, nameserver or route";
+        match kind.text(expected)? {
+            "nameserver" => nameservers.push((read_nameservers(&at)?, at)),
+            "route" => routes.push((v1_subnet::read_route(&at, &["type"], &mut warnings)?, at)),
+            "loopback" => nameservers.push((read_loopback(&at)?, at)),
+            "physical" | "bond" | "bridge" | "vlan" => {
+                drafts.push(read_device(at, kind.text(expected)?, &mut warnings)?);
+            }
+            other => return Err(super::fields::not(&kind, expected, other)),
+        }
+    }
+    check::check_number(&drafts, top)?;
+    for (route, at) in routes {
+        give_route(&mut drafts, route, &at)?;
+    }
+    give_nameservers(&mut drafts, nameservers)?;
+    check::resolve(drafts, top, warnings)
+}
+
+fn read_device<'a>(
+    at: At<'a>,
+    kind: &str,
+    warnings: &mut Vec<String>,
+) -> Result<Draft<'a>, Problem> {
+    let own: &[&str] = match kind {
+        "bond" => &["bond_interfaces", "params"],
+        "bridge" => &["bridge_interfaces", "params"],
+        "vlan" => &["vlan_link", "vlan_id"],
+        _ => &["params"],
+    };
+    let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+    let fields = at.fields(&known)?;
+    let name = required(&fields, &at, "name")?;
+    let id = id(name.text(NAME)?, name)?;
+    let mac: Option<Mac> = option(&fields, "mac_address", MAC)?;
+    let mut references = Vec::new();
+    let mut device = match kind {
+        "bond" => Device::new(id, Kind::Bond(read_bond(&fields, &mut references)?)),
+        "bridge" => read_bridge(&fields, &at, id, &mut references, warnings)?,
+        "vlan" => {
+            let link = required(&fields, &at, "vlan_link")?;
+            let link = Reference { name: link.parse(NAME)?, at: link.clone(), own_port: false };
+            let vlan = vlan_id(required(&fields, &at, "vlan_id")?)?;
+            references.push(link.clone());
+            Device::new(id, Kind::Vlan { id: vlan, link: link.name })
+        }
+        _ => physical(&fields, id, mac)?,
+    };
+    if kind != "physical" {
+        device.mac = mac.or(device.mac);
+    }
+    device.mtu = number(&fields, "mtu", MTU)?;
+    device.accept_ra = flag(&fields, "accept-ra")?;
+    device.optional = flag(&fields, "optional")?.unwrap_or(false);
+    device.keep_configuration = flag(&fields, "keep_configuration")?.unwrap_or(false);
+    if let Some(subnets) = fields.get("subnets") {
+        for subnet in subnets.items()? {
+            v1_subnet::read(&subnet, &mut device, warnings)?;
+        }
+    }
+    Ok(Draft { device, at, references })
+}
+
+/// With a MAC address, `name` is the name that the interface gets; else the one it has.
+fn physical(fields: &Fields<'_>, id: Name, mac: Option<Mac>) -> Result<Device, Problem> {
+    let drivers = match fields.get("params") {
+        Some(at) => one_or_more(&at.fields(&["driver"])?, "driver", "a driver's name or pattern")?,
+        None => Vec::new(),
+    };
+    let hardware = mac.is_some() || !drivers.is_empty();
+    let matches =
+        hardware.then(|| Match { name: mac.is_none().then(|| id.to_glob()), mac, drivers });
+    let set_name = mac.is_some().then(|| id.clone());
+    let wake_on_lan = flag(fields, "wakeonlan")?;
+    Ok(Device::new(id, Kind::Ethernet(Ethernet { matches, set_name, wake_on_lan })))
+}
+
+fn read_bond<'a>(
+    fields: &Fields<'a>,
+    references: &mut Vec<Reference<'a>>,
+) -> Result<Bond, Problem> {
+    let mut bond = Bond { ports: ports(fields, "bond_interfaces", references)?, ..Bond::default() };
+    let Some(params) = fields.get("params") else { return Ok(bond) };
+    for (key, at) in params.entries()? {
+        if v1_name("bond", key).as_deref() == Some("primary") {
+            let name: Name = at.parse(NAME)?;
+            bond.primary = Some(name.clone());
+            references.push(Reference { name, at, own_port: true });
+            continue;
+        }
+        let parameter = of_v1(&BOND, "bond", key);
+        let parameter =
+            parameter.ok_or_else(|| unknown(params, (key, &at), &BOND, "bond-", &["primary"]))?;
+        add(&mut bond.settings, parameter, &at)?;
+    }
+    check::bond(&bond, params)?;
+    Ok(bond)
+}
+
+fn read_bridge<'a>(
+    fields: &Fields<'a>,
+    at: &At<'a>,
+    id: Name,
+    references: &mut Vec<Reference<'a>>,
+    warnings: &mut Vec<String>,
+) -> Result<Device, Problem> {
+    required(fields, at, "bridge_interfaces")?;
+    let mut bridge =
+        Bridge { ports: ports(fields, "bridge_interfaces", references)?, ..Bridge::default() };
+    let mut mac = None;
+    let params = fields.get("params").unwrap_or(at);
+    let entries = fields.get("params").map(At::entries).transpose()?.unwrap_or_default();
+    for (key, at) in entries {
+        let name = v1_name("bridge", key).unwrap_or_default();
+        let numbers = match &*name {
+            "pathcost" => (PATH_COST, &mut bridge.costs),
+            "portprio" => (PORT_PRIORITY, &mut bridge.priorities),
+            "hw" => {
+                mac = Some(at.parse(MAC)?);
+                continue;
+            }
+            name if IFUPDOWN.contains(&name) => {
+                warnings.push(format!("'{id}': 'bridge_{name}' is ifupdown's and has no effect"));
+                continue;
+            }
+            _ => {
+                let others = ["hw", "pathcost", "portprio", "gcint", "maxwait", "waitport"];
+                let parameter = of_v1(&BRIDGE, "bridge", key)
+                    .ok_or_else(|| unknown(params, (key, &at), &BRIDGE, "bridge_", &others))?;
+                add(&mut bridge.settings, parameter, &at)?;
+                continue;
+            }
+        };
+        let (range, numbers) = numbers;
+        for (port, number, at) in per_port(&at, &range)? {
+            references.push(Reference { name: port.clone(), at, own_port: true });
+            numbers.push((port, number));
+        }
+    }
+    Ok(Device { mac, ..Device::new(id, Kind::Bridge(bridge)) })
+}
+
+/// One key has several spellings; two of them in one document contradict each other.
+fn add(settings: &mut Vec<Setting>, parameter: &Parameter, at: &At<'_>) -> Result<(), Problem> {
+    let setting = parameter.read(at)?;
+    if settings.iter().any(|it| it.key == setting.key) {
+        return Err(at.problem("another spelling of this key is there as well"));
+    }
+    settings.push(setting);
+    Ok(())
+}
+
+fn read_nameservers(at: &At<'_>) -> Result<Nameservers, Problem> {
+    let fields = at.fields(&["type", "address", "search", "interface"])?;
+    if fields.get("address").is_none() && fields.get("search").is_none() {
+        return Err(at.problem("missing key 'address'"));
+    }
+    Ok(Nameservers {
+        addresses: one_or_more(&fields, "address", IP)?,
+        search: one_or_more(&fields, "search", DOMAIN)?,
+        device: option(&fields, "interface", NAME)?,
+    })
+}
+
+/// The loopback interface needs no configuration; name servers that stand there are the host's.
+fn read_loopback(at: &At<'_>) -> Result<Nameservers, Problem> {
+    let fields = at.fields(&["type", "name", "subnets"])?;
+    if let Some(name) = fields.get("name").filter(|at| at.text("'lo'") != Ok("lo")) {
+        return Err(name.problem("expected 'lo'"));
+    }
+    let mut found = Nameservers { addresses: Vec::new(), search: Vec::new(), device: None };
+    for subnet in fields.get("subnets").map(At::items).transpose()?.unwrap_or_default() {
+        let fields =
+            subnet.fields(&["type", "ipv4", "ipv6", "control", "dns_nameservers", "dns_search"])?;
+        let kind = required(&fields, &subnet, "type")?;
+        if kind.text("'loopback'")? != "loopback" {
+            return Err(kind.problem(
+                "only 'loopback'; for addresses of services, use a dummy device of version 2",
+            ));
+        }
+        found.addresses.extend(one_or_more::<IpAddr>(&fields, "dns_nameservers", IP)?);
+        found.search.extend(one_or_more::<Domain>(&fields, "dns_search", DOMAIN)?);
+    }
+    Ok(found)
+}
+
+/// A route of the host belongs to the device whose network has its gateway; where a lease will
+/// say which network that is, to the only such device.
+fn give_route(drafts: &mut [Draft<'_>], route: Route, at: &At<'_>) -> Result<(), Problem> {
+    let via = route.via.ok_or_else(|| at.problem("missing key 'gateway'"))?;
+    let reaches = |device: &Device| device.addresses.iter().any(|it| it.address.contains(via));
+    let leased = |device: &Device| match via {
+        IpAddr::V4(_) => device.dhcp4.is_some(),
+        IpAddr::V6(_) => device.dhcp6.is_some() || device.accept_ra == Some(true),
+    };
+    let mut with_lease = (0..).zip(drafts.iter()).filter(|(_, draft)| leased(&draft.device));
+    let only = match (with_lease.next(), with_lease.next()) {
+        (Some((index, _)), None) => Some(index),
+        _ => None,
+    };
+    let index = drafts.iter().position(|draft| reaches(&draft.device)).or(only);
+    let draft = index.and_then(|index| drafts.get_mut(index)).ok_or_else(|| {
+        at.problem(format!("no device has an address in the network of the gateway {via}"))
+    })?;
+    draft.device.routes.push(route);
+    Ok(())
+}
+
+fn give_nameservers(
+    drafts: &mut [Draft<'_>],
+    nameservers: Vec<(Nameservers, At<'_>)>,
+) -> Result<(), Problem> {
+    for (found, at) in nameservers {
+        let n = found.addresses.len().max(found.search.len());
+        if n > check::VALUES_MAX {
+            return Err(
+                at.problem(format!("more than {} name servers or domains", check::VALUES_MAX))
+            );
+        }
+        let mut taken = found.device.is_none();
+        for Draft { device, .. } in drafts.iter_mut() {
+            let wanted = match &found.device {
+                Some(id) => device.id == *id,
+                None => device.has_addresses() || device.accept_ra == Some(true),
+            };
+            if wanted {
+                taken = true;
+                extend(&mut device.nameservers, &found.addresses);
+                extend(&mut device.search, &found.search);
+            }
+        }
+        if let (Some(id), false) = (&found.device, taken) {
+            return Err(at.problem(format!("no device of this document is called '{id}'")));
+        }
+    }
+    Ok(())
+}
+
+/// Adds what is not there yet.
+pub(super) fn extend<T: Clone + PartialEq>(to: &mut Vec<T>, from: &[T]) {
+    for value in from {
+        if !to.contains(value) {
+            to.push(value.clone());
+        }
+    }
+}
