@@ -39,6 +39,8 @@ pub enum Command {
     Build(Build),
     /// Write a host's metadata medium
     Seed(Seed),
+    /// Show what first boot would make of a host's metadata
+    Preview(Preview),
     /// Start an image in QEMU
     Boot(Boot),
     /// Print a completion script for a shell
@@ -145,6 +147,41 @@ pub enum SeedFormat {
     Vfat,
     /// A folder with the files
     Dir,
+}
+
+#[derive(Debug, Args)]
+pub struct Preview {
+    /// Role whose image the host would boot
+    #[arg(long, value_name = "ROLE")]
+    pub role: String,
+    /// Where the metadata would come from
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub source: PreviewSource,
+    /// Folder with what the source would deliver
+    #[arg(long, value_name = "DIR")]
+    pub seed: PathBuf,
+    /// Folder for the files that the host would have; new or empty
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print what was decided as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PreviewSource {
+    /// Files of a NoCloud medium: meta-data, network-config, user-data
+    Nocloud,
+    /// Files of an OpenStack config drive: openstack/latest/meta_data.json, ...
+    ConfigDrive,
+    /// One file per key: guestinfo.metadata, guestinfo.metadata.encoding, ...
+    Guestinfo,
+    /// ovf-env.xml
+    Ovf,
+    /// cmdline: a kernel command line
+    Cmdline,
+    /// What the server has below the host's address: meta-data, network-config, user-data
+    Http,
 }
 
 #[derive(Debug, Args)]

@@ -6,9 +6,13 @@
 
 use std::collections::BTreeMap;
 
+use kiln_contract::{CONFIG_DRIVE_LABEL, NOCLOUD_LABEL};
 use kiln_init::{
-    handoff::{Account, Handoff, Phase, Template},
+    handoff::{Account, Handoff, Phase, Source, Template},
+    metadata::Seed,
+    source::{self, Offline, Search},
     template::Engine,
+    volume::Folder,
 };
 
 use crate::{
@@ -18,6 +22,9 @@ use crate::{
     template::Build,
     workspace::{OverlayFile, Workspace},
 };
+
+/// What messages call the medium.
+const MEDIUM: &str = "seed";
 
 /// The surroundings of a role's first boot.
 #[derive(Debug)]
@@ -47,6 +54,44 @@ impl Role {
         let handoff = crate::rootfs::handoff_of(plan, templates, accounts(&plan.profile));
         let templates = texts.into_iter().map(|(target, (text, _))| (target, text)).collect();
         Ok(Self { handoff, templates })
+    }
+
+    /// What the source delivers from these files.
+    ///
+    /// # Errors
+    /// As in first boot.
+    pub fn seed(
+        &self,
+        source: Source,
+        mut files: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Option<Seed>, source::Error> {
+        let mut machine = Offline::default();
+        let volume = |label: &str, files| {
+            vec![(MEDIUM.to_owned(), Folder { label: label.to_owned(), files })]
+        };
+        match source {
+            Source::Cmdline => {
+                let text = files.remove("cmdline").unwrap_or_default();
+                machine.command_line = String::from_utf8_lossy(&text).into_owned();
+            }
+            Source::Guestinfo => machine.guestinfo = files,
+            Source::Ovf => machine.volumes = volume("OVF ENV", files),
+            Source::ConfigDrive => machine.volumes = volume(CONFIG_DRIVE_LABEL, files),
+            Source::Nocloud => machine.volumes = volume(NOCLOUD_LABEL, files),
+            _ => {
+                let seed = Seed {
+                    origin: source.word().to_owned(),
+                    meta_data: files.remove("meta-data"),
+                    network_config: files.remove("network-config"),
+                    user_data: files.remove("user-data"),
+                    ..Seed::default()
+                };
+                return Ok(seed.has_documents().then_some(seed));
+            }
+        }
+        let mut search = Search::start(&[source], &mut machine)?;
+        search.look(&mut machine)?;
+        Ok(search.finish())
     }
 
     /// Targets that only the node itself can render, because they use `network.*`.

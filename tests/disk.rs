@@ -23,6 +23,12 @@ use kiln::{
     units::Bytes,
 };
 
+use kiln_init::{
+    handoff::Source,
+    source::Search,
+    volume::{Medium, ReadAt},
+};
+
 use crate::support::{
     disk_images::{kernel, stub},
     disk_tools::{Argument, tool, tool_bytes},
@@ -347,7 +353,9 @@ fn kiln_init_reads_what_kiln_seed_writes() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let path = String::from_utf8(output.stdout).unwrap();
         let medium = fs::read(folder.path().join(path.trim_end())).unwrap();
-        let seed = kiln_init::nocloud::read(&medium.as_slice(), format).unwrap().unwrap();
+        let mut machine = OneMedium(Some(medium.clone()));
+        let mut search = Search::start(&[Source::Nocloud], &mut machine).unwrap();
+        let seed = search.look(&mut machine).unwrap().unwrap();
         let metadata = seed.read(|_| serde_json::Value::Null).unwrap();
         assert_eq!(metadata.instance_id, "quickstart-k8s-lb-primary");
         assert_eq!(metadata.hostname.unwrap().full(), "k8s-lb-primary");
@@ -369,4 +377,38 @@ fn kiln_seed_of_an_unknown_host_writes_nothing() {
          help:  did you mean 'k8s-lb-primary'?\n"
     );
     assert!(!folder.path().join("out").exists());
+}
+
+/// A machine with one disk and nothing else.
+struct OneMedium(Option<Vec<u8>>);
+
+struct Raw(Vec<u8>);
+
+impl ReadAt for Raw {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        (&*self.0).read_at(buffer, offset)
+    }
+}
+
+impl kiln_init::source::Machine for OneMedium {
+    fn command_line(&mut self) -> std::io::Result<String> {
+        Ok(String::new())
+    }
+
+    fn smbios(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn fw_cfg(&mut self, _: &str) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn guestinfo(&mut self, _: &str) -> std::io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    fn media(&mut self) -> Vec<(String, Medium)> {
+        let disk = self.0.take().map(|bytes| Medium::Device(Box::new(Raw(bytes))));
+        disk.map(|disk| ("vdb".to_owned(), disk)).into_iter().collect()
+    }
 }

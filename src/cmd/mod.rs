@@ -7,6 +7,7 @@ mod check;
 mod fetch;
 mod lock;
 mod plan;
+mod preview;
 mod seed;
 
 use std::{
@@ -51,6 +52,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Fetch(args) => fetch::run(&context, args),
         Command::Build(args) => build::run(&context, args),
         Command::Seed(args) => seed::run(&context, args),
+        Command::Preview(args) => preview::run(&context, args),
         Command::Boot(args) => boot::run(&context, args),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "kiln", &mut io::stdout());

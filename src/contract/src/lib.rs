@@ -16,6 +16,10 @@ pub mod cmdline {
     pub const DATASOURCE: &str = "ds";
     /// A network-config document in base64, as with cloud-init.
     pub const NETWORK_CONFIG: &str = "network-config";
+    /// Network of the host in the kernel's and dracut's short form; used beside a `ds=nocloud` line.
+    pub const IP: &str = "ip";
+    /// Where the source `http` asks.
+    pub const URL: &str = "kiln.url";
     /// What a first boot that was refused does: `hold` (the default), `reboot`, `poweroff`.
     pub const ON_FAILURE: &str = "kiln.on-failure";
 }
@@ -71,6 +75,12 @@ pub const ROOT_DEVICE: &str = "root";
 
 /// Volume label of NoCloud media; compared without regard to case.
 pub const NOCLOUD_LABEL: &str = "CIDATA";
+
+/// Volume label of OpenStack's config drive; compared without regard to case.
+pub const CONFIG_DRIVE_LABEL: &str = "config-2";
+
+/// Names of QEMU's fw_cfg items that hold documents begin so.
+pub const FW_CFG_PREFIX: &str = "opt/org.kiln/";
 
 /// Every line that kiln-init prints on consoles begins so.
 pub const CONSOLE_PREFIX: &str = "kiln: ";

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use crate::nocloud::ReadAt;
+use crate::volume::ReadAt;
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
 const HEADER_LEN: usize = 92;

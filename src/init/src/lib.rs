@@ -11,12 +11,14 @@ pub mod handoff;
 pub mod metadata;
 pub mod modules;
 pub mod network;
-pub mod nocloud;
+pub mod rpc;
 pub mod smbios;
 pub mod source;
 pub mod template;
 pub mod uevent;
 pub mod verity;
+pub mod volume;
+pub mod xml;
 pub mod yaml;
 
 pub mod base64;

@@ -9,6 +9,7 @@ mod error;
 mod files;
 mod pid1;
 mod service;
+mod vmware;
 
 use std::process::ExitCode;
 

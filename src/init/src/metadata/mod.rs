@@ -101,6 +101,8 @@ pub struct Line {
     pub origin: String,
     pub hostname: Option<String>,
     pub instance_id: Option<String>,
+    /// Where the documents are (`s`).
+    pub seed_url: Option<String>,
     /// Keys without a meaning of their own; they join the delivered meta-data.
     pub other: Vec<(String, String)>,
 }

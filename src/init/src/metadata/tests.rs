@@ -55,6 +55,7 @@ fn a_line_wins_over_meta_data_and_user_data_over_both() {
         origin: "kernel command line".to_owned(),
         hostname: Some("b".to_owned()),
         instance_id: Some("j".to_owned()),
+        seed_url: None,
         other: vec![("x".to_owned(), "y".to_owned())],
     };
     let metadata = seed.read(|_| Value::Null).unwrap();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kiln_init::{gpt, nocloud::ReadAt, uevent::Uevent};
+use kiln_init::{gpt, uevent::Uevent, volume::ReadAt};
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     io::Errno,

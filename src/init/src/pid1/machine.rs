@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //! This machine, as the search for metadata sees it.
 
-use std::{collections::BTreeSet, fs::File, io};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io::{self, Read as _},
+};
 
-use kiln_init::{nocloud::ReadAt, source};
+use kiln_init::{source, volume::Medium};
 
 use super::devices::{Device, block_devices};
-use crate::files::read_limited;
+use crate::{files::read_limited, vmware};
 
 /// The raw structures; systemd's own credentials come from the same table.
 const SMBIOS_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
 const SMBIOS_MAX: u64 = 1 << 20;
+const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name";
+const FW_CFG_MAX: u64 = 256 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Machine {
@@ -33,14 +39,33 @@ impl source::Machine for Machine {
         read_limited(SMBIOS_TABLE, SMBIOS_MAX)
     }
 
-    fn media(&mut self) -> Vec<(String, Box<dyn ReadAt>)> {
-        let mut media: Vec<(String, Box<dyn ReadAt>)> = Vec::new();
+    /// The driver makes a folder for each item; a read gives at most one page, so that the file
+    /// is read in pages, and never beyond its size.
+    fn fw_cfg(&mut self, item: &str) -> io::Result<Option<Vec<u8>>> {
+        let folder = format!("{FW_CFG}/{item}");
+        let Some(size) = read_limited(format!("{folder}/size"), 32)? else { return Ok(None) };
+        let size = String::from_utf8_lossy(&size);
+        let size: u64 = size.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
+        if size > FW_CFG_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        File::open(format!("{folder}/raw"))?.read_exact(&mut bytes)?;
+        Ok(Some(bytes))
+    }
+
+    fn guestinfo(&mut self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        vmware::get(key)
+    }
+
+    fn media(&mut self) -> Vec<(String, Medium)> {
+        let mut media = Vec::new();
         for block in block_devices() {
             if !self.seen.insert(block.name.clone()) {
                 continue;
             }
             match File::open(block.path()) {
-                Ok(file) => media.push((block.name, Box::new(Device(file)))),
+                Ok(file) => media.push((block.name, Medium::Device(Box::new(Device(file))))),
                 // A drive without a disc, or a node that devtmpfs has not made yet: it may come.
                 Err(_) => {
                     self.seen.remove(&block.name);

@@ -108,17 +108,18 @@ fn find_seed(
     let mut machine = machine::Machine::default();
     let mut search = Search::start(&handoff.sources, &mut machine).or_stop()?;
     let tried = search.tried();
-    // A host that has its metadata does not wait for a medium that was taken out.
-    let wait = if kept.is_some() { 0 } else { handoff.source_wait };
     let mut deadline = devices::Deadline::after(COLDPLUG_WAIT);
+    let mut wait = 0;
     let mut in_coldplug = true;
     while search.look(&mut machine).or_stop()?.is_none() && search.waits() {
         if in_coldplug && !devices.in_coldplug() {
             // Only now does the source's own time begin: its controller has its module.
+            // A host that has its metadata does not wait for a medium that was taken out.
+            wait = if kept.is_none() && search.is_patient() { handoff.source_wait } else { 0 };
             deadline = devices::Deadline::after(wait);
             in_coldplug = false;
         }
-        let what = if in_coldplug { "this machine's drivers" } else { "a nocloud medium" };
+        let what = if in_coldplug { "this machine's drivers" } else { "a metadata medium" };
         if !devices.wait(&mut deadline, what)? {
             break;
         }

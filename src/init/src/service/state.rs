@@ -5,11 +5,13 @@
 //! one or none, and the next boot goes on from there.
 
 use kiln_contract::path::{SEED, STATE};
+use kiln_init::source::guestinfo;
 
-use super::{FILE_MAX, instance};
+use super::{FILE_MAX, handoff, instance};
 use crate::{
     error::{Result, Stop, While as _},
     files::{Below, private, read_limited},
+    vmware,
 };
 
 /// Files below [`STATE`].
@@ -22,6 +24,10 @@ pub(crate) fn run() -> Result<()> {
     keep(&below, MACHINE_ID, 0o444, format!("{}\n", instance.machine_id).into_bytes())?;
     if let Some(seed) = read_limited(SEED, FILE_MAX).during(format_args!("reading '{SEED}'"))? {
         keep(&below, SEED_FILE, 0o600, seed)?;
+    }
+    // Only now: what is overwritten there must be kept here.
+    if handoff()?.wipe && instance.origin == guestinfo::ORIGIN {
+        vmware::wipe(&guestinfo::KEYS).during("overwriting guestinfo")?;
     }
     Ok(())
 }

@@ -5,48 +5,77 @@
 //! and never widens it. The first source that has documents wins whole, nothing is merged; only a
 //! `ds=nocloud;h=…;i=…` line (SMBIOS before the command line) may name the host over it. A source
 //! that has something invalid stops the boot: falling through to the next would hide it.
+//!
+//! Sources in the firmware and on the command line are there from the start; media and fw_cfg
+//! appear with their drivers; remote ones are only named here ([`Search::remote`]), because they
+//! are asked in the real root.
+
+pub mod command_line;
+pub mod config_drive;
+mod fw_cfg;
+pub mod guestinfo;
+mod line;
+pub mod nocloud;
+pub mod offline;
+pub mod ovf;
 
 use std::io;
 
-use kiln_contract::cmdline::{DATASOURCE, NETWORK_CONFIG};
+use kiln_contract::cmdline::{DATASOURCE, URL};
+
+pub use line::{LineError, on_command_line, parse_line};
+pub use offline::Offline;
 
 use crate::{
-    base64,
     handoff::Source,
     metadata::{Line, Seed},
-    nocloud::{self, ReadAt},
     smbios,
+    volume::{Medium, Volume},
     yaml::printable,
 };
 
 /// What messages call the command line.
 const COMMAND_LINE: &str = "kernel command line";
+const OVF_KEY: &str = "guestinfo.ovfEnv";
 
-/// Where sources are looked for: the machine, or a folder that stands for one.
+/// Where sources are looked for: the machine, or plain data that stands for one.
 pub trait Machine {
     fn command_line(&mut self) -> io::Result<String>;
     /// The table of SMBIOS structures, if the firmware has one.
     fn smbios(&mut self) -> io::Result<Option<Vec<u8>>>;
-    /// Block devices by name that were not handed out before.
-    fn media(&mut self) -> Vec<(String, Box<dyn ReadAt>)>;
+    /// An item of QEMU's fw_cfg by name; none if there is none, or its driver is not there yet.
+    fn fw_cfg(&mut self, item: &str) -> io::Result<Option<Vec<u8>>>;
+    /// A guestinfo key; none if it is not set, or this is no VMware.
+    fn guestinfo(&mut self, key: &str) -> io::Result<Option<Vec<u8>>>;
+    /// Media by name that were not handed out before.
+    fn media(&mut self) -> Vec<(String, Medium)>;
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("reading the {what}: {error}")]
     Io { what: &'static str, error: io::Error },
+    #[error("fw-cfg: reading the item '{item}': {error}")]
+    FwCfg { item: String, error: io::Error },
     #[error(
-        "{COMMAND_LINE}: '{DATASOURCE}={found}' names no source; expected nocloud, cmdline, smbios or none"
+        "{COMMAND_LINE}: '{DATASOURCE}={found}' names no source; expected {} or none",
+        Source::ALL.map(Source::word).join(", ")
     )]
     UnknownSource { found: String },
-    #[error("{COMMAND_LINE}: '{NETWORK_CONFIG}=': {0}")]
-    NetworkConfig(base64::Invalid),
+    #[error("guestinfo: {key}: {invalid}")]
+    Guestinfo { key: &'static str, invalid: guestinfo::Invalid },
     #[error(transparent)]
-    Line(#[from] nocloud::LineError),
+    CommandLine(#[from] command_line::Error),
+    #[error(transparent)]
+    Line(#[from] LineError),
     #[error(transparent)]
     Smbios(#[from] smbios::Error),
     #[error(transparent)]
-    Medium(#[from] nocloud::Error),
+    Nocloud(#[from] nocloud::Error),
+    #[error(transparent)]
+    ConfigDrive(#[from] config_drive::Error),
+    #[error(transparent)]
+    Ovf(#[from] ovf::Error),
 }
 
 /// The search for documents; it goes on while devices appear.
@@ -54,8 +83,12 @@ pub enum Error {
 pub struct Search {
     sources: Vec<Source>,
     line: Option<Line>,
-    /// What the sources before the media have to say, found once.
-    documents: Option<Seed>,
+    /// Where the source `http` asks, if the command line or the firmware says so.
+    url: Option<String>,
+    /// Position of the best source so far, and what it delivers.
+    found: Option<(usize, Seed)>,
+    /// Name of the medium that `found` is from.
+    medium: Option<String>,
 }
 
 impl Search {
@@ -75,41 +108,119 @@ impl Search {
         let table = table.unwrap_or_default();
         let mut lines = Vec::new();
         if let Some(serial) = smbios::serial_number(&table) {
-            lines.extend(nocloud::parse_line(&serial, smbios::ORIGIN)?);
+            lines.extend(parse_line(&serial, smbios::ORIGIN)?);
         }
+        let mut is_named = false;
         if sources.contains(&Source::Cmdline) {
-            lines.extend(nocloud::on_command_line(&command_line, COMMAND_LINE)?);
+            let line = on_command_line(&command_line, COMMAND_LINE)?;
+            is_named = line.is_some();
+            lines.extend(line);
         }
-        let mut documents = None;
-        for source in &sources {
-            documents = match source {
-                Source::Cmdline => network_config(&command_line)?,
+        let line = lines.into_iter().reduce(merge);
+        let url = command_line::values(&command_line, URL).next_back().map(str::to_owned);
+        let url = url.or_else(|| line.as_ref()?.seed_url.clone());
+        let mut search = Self { sources, line, url, found: None, medium: None };
+        for (index, source) in search.sources.clone().into_iter().enumerate() {
+            let seed = match source {
+                Source::Cmdline => command_line::documents(&command_line, is_named)?,
                 Source::Smbios => smbios::documents(&table)?,
-                Source::Nocloud => break,
+                Source::Guestinfo => guestinfo::read(machine)?,
+                Source::Ovf => ovf_in_guestinfo(machine)?,
                 _ => None,
             };
-            if documents.is_some() {
+            if let Some(seed) = seed {
+                search.found = Some((index, seed));
                 break;
             }
         }
-        Ok(Self { sources, line: lines.into_iter().reduce(merge), documents })
+        Ok(search)
     }
 
-    /// Looks at devices that appeared; none if no document was found so far.
+    /// Looks at devices that appeared; none if what was found so far may not be the best.
     ///
     /// # Errors
     /// Something invalid.
     pub fn look(&mut self, machine: &mut dyn Machine) -> Result<Option<Seed>, Error> {
-        if self.documents.is_none() && self.sources.contains(&Source::Nocloud) {
-            self.documents = medium(machine)?;
+        if self.waits() {
+            self.look_at_fw_cfg(machine)?;
+            self.look_at_media(machine)?;
         }
-        Ok(self.documents.clone().map(|seed| self.with_line(seed)))
+        let seed = self.found.as_ref().filter(|_| !self.waits()).map(|(_, seed)| seed.clone());
+        Ok(seed.map(|seed| self.with_line(seed)))
+    }
+
+    fn look_at_fw_cfg(&mut self, machine: &mut dyn Machine) -> Result<(), Error> {
+        if let Some(index) = self.better(Source::FwCfg)
+            && let Some(seed) = fw_cfg::read(machine)?
+        {
+            self.found = Some((index, seed));
+        }
+        Ok(())
+    }
+
+    /// As with cloud-init, the last device by name wins: a disk before a drive.
+    fn look_at_media(&mut self, machine: &mut dyn Machine) -> Result<(), Error> {
+        let mut media = machine.media();
+        media.sort_by(|(a, _), (b, _)| b.cmp(a));
+        for (name, medium) in media {
+            let Some(volume) = Volume::open(&medium) else { continue };
+            for source in [Source::Nocloud, Source::ConfigDrive, Source::Ovf] {
+                let Some(index) = self.sources.iter().position(|it| *it == source) else {
+                    continue;
+                };
+                let seed = match source {
+                    Source::Nocloud => nocloud::read(&volume, &name)?,
+                    Source::ConfigDrive => config_drive::read(&volume, &name)?,
+                    _ => ovf::read(&volume, &name)?,
+                };
+                if let Some(seed) = seed {
+                    self.offer(index, seed, &name);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a medium's documents if no better source has any.
+    fn offer(&mut self, index: usize, seed: Seed, name: &str) {
+        match &mut self.found {
+            Some((best, kept)) if *best == index && self.medium.is_some() => {
+                let used = self.medium.as_deref().unwrap_or_default();
+                let word = self.sources.get(index).map_or("", |source| source.word());
+                let warning = format!("two {word} media: '{used}' is read, '{name}' is not");
+                kept.warnings.push(warning);
+            }
+            Some((best, _)) if *best <= index => {}
+            _ => {
+                self.found = Some((index, seed));
+                self.medium = Some(name.to_owned());
+            }
+        }
+    }
+
+    /// The source's position, if it is declared before what was found.
+    fn better(&self, source: Source) -> Option<usize> {
+        let index = self.sources.iter().position(|it| *it == source)?;
+        self.found.as_ref().is_none_or(|(best, _)| index < *best).then_some(index)
+    }
+
+    /// Whether a device that is still to come could matter.
+    pub fn waits(&self) -> bool {
+        [Source::FwCfg, Source::Nocloud, Source::ConfigDrive, Source::Ovf]
+            .into_iter()
+            .any(|source| self.better(source).is_some())
+    }
+
+    /// Whether a device that no driver has brought yet is worth waiting for: nothing was found,
+    /// no line names the host, and nobody else can be asked.
+    pub fn is_patient(&self) -> bool {
+        self.waits() && self.found.is_none() && self.line.is_none() && self.remote().is_empty()
     }
 
     /// After the last device: the documents, or the line alone, or nothing.
     pub fn finish(self) -> Option<Seed> {
-        match (self.documents.clone(), &self.line) {
-            (Some(seed), _) => Some(self.with_line(seed)),
+        match (self.found.clone(), &self.line) {
+            (Some((_, seed)), _) => Some(self.with_line(seed)),
             (None, Some(line)) => {
                 let seed = Seed { origin: line.origin.clone(), ..Seed::default() };
                 Some(self.with_line(seed))
@@ -118,17 +229,28 @@ impl Search {
         }
     }
 
-    /// Whether a device that is still to come could matter.
-    pub fn waits(&self) -> bool {
-        self.documents.is_none() && self.sources.contains(&Source::Nocloud)
+    /// Remote sources that may be asked, in order; none if a local one has documents.
+    pub fn remote(&self) -> Vec<Source> {
+        if self.found.is_some() {
+            return Vec::new();
+        }
+        self.sources.iter().copied().filter(|source| source.is_remote()).collect()
+    }
+
+    /// Where the command line or the firmware sends the source `http`.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// The line of configuration, which also holds for what a remote source delivers.
+    pub fn line(&self) -> Option<&Line> {
+        self.line.as_ref()
     }
 
     /// The sources in order, for messages.
     pub fn tried(&self) -> Vec<&'static str> {
         let name = |source: &Source| match source {
             Source::Cmdline => COMMAND_LINE,
-            Source::Smbios => smbios::ORIGIN,
-            Source::Nocloud => "nocloud media",
             other => other.word(),
         };
         self.sources.iter().map(name).collect()
@@ -139,54 +261,36 @@ impl Search {
     }
 }
 
+fn ovf_in_guestinfo(machine: &mut dyn Machine) -> Result<Option<Seed>, Error> {
+    let value = machine.guestinfo(OVF_KEY).map_err(|error| Error::Io { what: OVF_KEY, error })?;
+    let value = value.filter(|bytes| !bytes.trim_ascii().is_empty());
+    Ok(value.map(|bytes| ovf::parse(&bytes, "ovf in guestinfo")).transpose()?)
+}
+
 /// The declared sources that `ds=` leaves.
 fn narrow(declared: &[Source], command_line: &str) -> Result<Vec<Source>, Error> {
-    let value = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(DATASOURCE)?.strip_prefix('='))
-        .next_back();
-    let Some(value) = value else { return Ok(declared.to_vec()) };
-    let name = value.split(';').next().unwrap_or("");
-    let keeps: &[Source] = match &*name.to_ascii_lowercase() {
-        // All three deliver NoCloud's documents.
-        "nocloud" | "nocloud-net" => &[Source::Cmdline, Source::Smbios, Source::Nocloud],
-        "cmdline" => &[Source::Cmdline],
-        "smbios" => &[Source::Smbios],
-        "none" => &[],
-        _ => return Err(Error::UnknownSource { found: printable(name) }),
+    let Some(value) = command_line::values(command_line, DATASOURCE).next_back() else {
+        return Ok(declared.to_vec());
+    };
+    let name = value.split(';').next().unwrap_or("").to_ascii_lowercase();
+    let own = Source::ALL.into_iter().find(|source| source.word() == name);
+    let keeps = match &*name {
+        // All of these deliver NoCloud's documents.
+        "nocloud" | "nocloud-net" => {
+            vec![Source::Cmdline, Source::Smbios, Source::FwCfg, Source::Nocloud, Source::Http]
+        }
+        "configdrive" => vec![Source::ConfigDrive],
+        "vmware" => vec![Source::Guestinfo, Source::Ovf],
+        "none" => Vec::new(),
+        _ => match own {
+            Some(source) => vec![source],
+            None => {
+                let found = value.split(';').next().unwrap_or("");
+                return Err(Error::UnknownSource { found: printable(found) });
+            }
+        },
     };
     Ok(declared.iter().copied().filter(|source| keeps.contains(source)).collect())
-}
-
-fn network_config(command_line: &str) -> Result<Option<Seed>, Error> {
-    let value = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(NETWORK_CONFIG)?.strip_prefix('='))
-        .next_back();
-    let Some(value) = value else { return Ok(None) };
-    let document = base64::decode(value).map_err(Error::NetworkConfig)?;
-    Ok(Some(Seed {
-        origin: COMMAND_LINE.to_owned(),
-        network_config: Some(document),
-        ..Seed::default()
-    }))
-}
-
-/// As with cloud-init, the last device by name wins: a disk before a drive.
-fn medium(machine: &mut dyn Machine) -> Result<Option<Seed>, Error> {
-    let mut media = machine.media();
-    media.sort_by(|(a, _), (b, _)| b.cmp(a));
-    let mut first: Option<(String, Seed)> = None;
-    for (name, device) in media {
-        let Some(seed) = nocloud::read(&*device, &name)? else { continue };
-        match &mut first {
-            None => first = Some((name, seed)),
-            Some((used, seed)) => {
-                seed.warnings.push(format!("two nocloud media: '{used}' is read, '{name}' is not"))
-            }
-        }
-    }
-    Ok(first.map(|(_, seed)| seed))
 }
 
 /// Keys of the first line win.
@@ -196,10 +300,13 @@ fn merge(first: Line, second: Line) -> Line {
     Line {
         hostname: first.hostname.or(second.hostname),
         instance_id: first.instance_id.or(second.instance_id),
+        seed_url: first.seed_url.or(second.seed_url),
         other: first.other.into_iter().chain(more).collect(),
         origin: first.origin,
     }
 }
 
+#[cfg(test)]
+mod nocloud_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
+use crate::volume::ReadAt;
 
 const ALL: [Source; 3] = [Source::Cmdline, Source::Smbios, Source::Nocloud];
 
@@ -11,6 +12,8 @@ struct Fake {
     serial: &'static str,
     strings: Vec<&'static str>,
     disks: Vec<(&'static str, Vec<u8>)>,
+    /// Items of fw_cfg and keys of guestinfo.
+    items: Vec<(&'static str, &'static str)>,
 }
 
 struct Disk(Vec<u8>);
@@ -43,12 +46,21 @@ impl Machine for Fake {
         Ok(Some(table))
     }
 
-    fn media(&mut self) -> Vec<(String, Box<dyn ReadAt>)> {
+    fn fw_cfg(&mut self, item: &str) -> io::Result<Option<Vec<u8>>> {
+        let found = self.items.iter().find(|(name, _)| *name == item);
+        Ok(found.map(|(_, text)| text.as_bytes().to_vec()))
+    }
+
+    fn guestinfo(&mut self, key: &str) -> io::Result<Option<Vec<u8>>> {
+        self.fw_cfg(key)
+    }
+
+    fn media(&mut self) -> Vec<(String, Medium)> {
         let disks = std::mem::take(&mut self.disks);
-        disks
-            .into_iter()
-            .map(|(name, bytes)| (name.to_owned(), Box::new(Disk(bytes)) as _))
-            .collect()
+        let disk = |(name, bytes): (&str, Vec<u8>)| {
+            (name.to_owned(), Medium::Device(Box::new(Disk(bytes))))
+        };
+        disks.into_iter().map(disk).collect()
     }
 }
 
@@ -155,16 +167,16 @@ fn network_config_may_stand_on_the_command_line() {
 fn what_is_invalid_stops_the_search() {
     for (machine, message) in [
         (
-            Fake { command_line: "ds=ec2", ..Fake::default() },
-            "kernel command line: 'ds=ec2' names no source; expected nocloud, cmdline, smbios or none",
+            Fake { command_line: "ds=floppy;h=a", ..Fake::default() },
+            "kernel command line: 'ds=floppy' names no source; expected cmdline, smbios, fw-cfg, nocloud, config-drive, guestinfo, ovf, http, ec2, openstack or none",
         ),
         (
             Fake { command_line: "network-config=%", ..Fake::default() },
             "kernel command line: 'network-config=': not base64 at byte 0",
         ),
         (
-            Fake { serial: "ds=nocloud;s=http://x/", ..Fake::default() },
-            "smbios: 's' (seedfrom) needs the network, which no source of this image uses",
+            Fake { serial: "ds=nocloud;s=ftp://x/", ..Fake::default() },
+            "smbios: 's' (seedfrom): expected http:// and a host without a user, found 'ftp://x/'",
         ),
         (
             Fake {
@@ -188,5 +200,131 @@ fn devices_that_come_late_are_looked_at() {
     machine.disks = vec![("vdb", cidata("b: 2"))];
     assert!(search.look(&mut machine).unwrap().is_some());
     assert!(!search.waits());
-    assert_eq!(search.tried(), ["kernel command line", "smbios", "nocloud media"]);
+    assert_eq!(search.tried(), ["kernel command line", "smbios", "nocloud"]);
+}
+
+/// Every local source, as the images declare them.
+const LOCAL: [Source; 7] = [
+    Source::Cmdline,
+    Source::Smbios,
+    Source::FwCfg,
+    Source::Nocloud,
+    Source::ConfigDrive,
+    Source::Guestinfo,
+    Source::Ovf,
+];
+
+#[test]
+fn fw_cfg_is_asked_again_until_its_driver_is_there() {
+    let mut machine = Fake::default();
+    let mut search = Search::start(&LOCAL, &mut machine).unwrap();
+    assert_eq!(search.look(&mut machine).unwrap(), None);
+    assert!(search.is_patient());
+    machine.items = vec![("opt/org.kiln/meta-data", "a: 1"), ("opt/other", "b: 2")];
+    let seed = search.look(&mut machine).unwrap().unwrap();
+    assert_eq!((&*seed.origin, seed.meta_data.as_deref()), ("fw-cfg", Some(&b"a: 1"[..])));
+}
+
+#[test]
+fn a_source_that_is_declared_later_waits_for_drivers_but_not_for_hands() {
+    let items = || vec![("guestinfo.metadata", "a: 1"), ("guestinfo.metadata.encoding", "")];
+    let mut machine = Fake { items: items(), ..Fake::default() };
+    let mut search = Search::start(&LOCAL, &mut machine).unwrap();
+    assert_eq!(search.look(&mut machine).unwrap(), None);
+    assert!(search.waits() && !search.is_patient());
+    assert_eq!(search.finish().unwrap().origin, "guestinfo");
+    // A medium comes in time, and is declared before.
+    let mut machine = Fake { items: items(), ..Fake::default() };
+    let mut search = Search::start(&LOCAL, &mut machine).unwrap();
+    machine.disks = vec![("vdb", cidata("b: 2"))];
+    search.look(&mut machine).unwrap();
+    assert_eq!(search.finish().unwrap().origin, "nocloud medium 'vdb'");
+}
+
+#[test]
+fn remote_sources_are_named_when_no_local_one_has_documents() {
+    let declared = [Source::Nocloud, Source::Http, Source::Ec2];
+    let command_line = "kiln.url=http://a/{mac}/";
+    let mut machine = Fake { command_line, ..Fake::default() };
+    let mut search = Search::start(&declared, &mut machine).unwrap();
+    assert_eq!(search.remote(), [Source::Http, Source::Ec2]);
+    assert_eq!(search.url(), Some("http://a/{mac}/"));
+    assert!(!search.is_patient());
+    machine.disks = vec![("vdb", cidata("b: 2"))];
+    search.look(&mut machine).unwrap();
+    assert_eq!(search.remote(), []);
+    let machine = Fake { serial: "ds=nocloud;h=a;s=http://b/", ..Fake::default() };
+    let declared = [Source::Smbios, Source::Http];
+    let search = Search::start(&declared, &mut { machine }).unwrap();
+    assert_eq!((search.url(), search.remote()), (Some("http://b/"), vec![Source::Http]));
+}
+
+/// A folder as a medium, whatever its source.
+fn folder(label: &str, files: &[(&str, &str)]) -> Offline {
+    let files = files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec()));
+    let folder = crate::volume::Folder { label: label.to_owned(), files: files.collect() };
+    Offline { volumes: vec![("seed".to_owned(), folder)], ..Offline::default() }
+}
+
+fn of_folder(label: &str, files: &[(&str, &str)]) -> Result<Option<Seed>, String> {
+    let mut machine = folder(label, files);
+    let mut search = Search::start(&LOCAL, &mut machine).map_err(|it| it.to_string())?;
+    search.look(&mut machine).map_err(|it| it.to_string())?;
+    Ok(search.finish())
+}
+
+const META_DATA: &str = "openstack/latest/meta_data.json";
+
+#[test]
+fn a_config_drive_is_read_in_its_newest_version() {
+    let seed = of_folder(
+        "CONFIG-2",
+        &[
+            ("openstack/2015-10-15/meta_data.json", "{\"uuid\": \"old\"}"),
+            (
+                "openstack/2018-08-27/meta_data.json",
+                "{\"uuid\": \"new\", \"files\": [{\"path\": \"/etc/kiln/a\", \"content_path\": \"/content/0000\"}]}",
+            ),
+            ("openstack/2018-08-27/user_data", "#cloud-config\n"),
+            (META_DATA, "{\"uuid\": \"latest\"}"),
+            ("openstack/content/0000", "x"),
+        ],
+    );
+    let seed = seed.unwrap().unwrap();
+    assert!(seed.meta_data.unwrap().starts_with(b"{\"uuid\": \"new\""));
+    assert_eq!(seed.user_data.as_deref(), Some(&b"#cloud-config\n"[..]));
+    assert_eq!((&*seed.files[0].path, &*seed.files[0].content), ("/etc/kiln/a", &b"x"[..]));
+    let latest = of_folder("config-2", &[(META_DATA, "{\"uuid\": \"latest\"}")]).unwrap().unwrap();
+    assert_eq!(latest.meta_data.as_deref(), Some(&b"{\"uuid\": \"latest\"}"[..]));
+}
+
+#[test]
+fn a_config_drive_gives_no_file_of_somewhere_else() {
+    let file = |content_path: &str| {
+        format!(
+            "{{\"uuid\": \"a\",\n\"files\": [{{\"path\": \"/etc/a\", \"content_path\": \"{content_path}\"}}]}}"
+        )
+    };
+    for (content_path, message) in [
+        (
+            "/../../../etc/passwd",
+            "expected a path as '/content/0000', found '/../../../etc/passwd'",
+        ),
+        ("/content/../../x", "expected a path as '/content/0000', found '/content/../../x'"),
+        ("/content/..", "expected a path as '/content/0000', found '/content/..'"),
+        ("content", "expected a path as '/content/0000', found 'content'"),
+        ("/content/0001", "there is no 'openstack/content/0001'"),
+    ] {
+        let refusal = of_folder("config-2", &[(META_DATA, &file(content_path))]).unwrap_err();
+        assert_eq!(
+            refusal,
+            format!(
+                "config-drive medium 'seed': meta_data.json:2: files[0].content_path: {message}"
+            )
+        );
+    }
+    assert_eq!(
+        of_folder("config-2", &[("readme", "x")]).unwrap_err(),
+        "config-drive medium 'seed': there is no openstack/VERSION/meta_data.json"
+    );
 }

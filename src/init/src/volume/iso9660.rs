@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The root directory of ISO 9660 (ECMA-119), with Rock Ridge names (IEEE P1282 over SUSP,
+//! ISO 9660 (ECMA-119), with Rock Ridge names (IEEE P1282 over SUSP,
 //! IEEE P1281) or Joliet's.
 //!
 //! Rock Ridge wins over Joliet, as in the kernel; plain names only serve to say what is wrong.
 
-use super::{DIRECTORY_MAX, Fault, Files, ReadAt, bytes, document_length, exact, u16_at, u32_at};
+use super::{DIRECTORY_MAX, Entry, Fault, ReadAt, bytes, exact, u16_at, u32_at};
 
 const SECTOR: u64 = 2048;
 /// Descriptors begin at sector 16; nobody writes more than a few.
@@ -12,25 +12,28 @@ const DESCRIPTORS: std::ops::Range<u64> = 16..48;
 const FLAG_DIRECTORY: u8 = 0x02;
 const FLAG_MULTI_EXTENT: u8 = 0x80;
 
-pub(super) struct Volume<'a> {
+/// An ISO 9660 volume.
+pub(crate) struct Volume<'a> {
     device: &'a dyn ReadAt,
     label: String,
     block: u64,
-    primary: Extent,
-    joliet: Option<Extent>,
+    root: Extent,
+    names: Names,
+}
+
+/// Where names come from.
+#[derive(Debug, Clone, Copy)]
+enum Names {
+    /// NM entries; so many bytes of each system use area are skipped.
+    RockRidge(usize),
+    Joliet,
+    Plain,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Extent {
     block: u32,
     length: u32,
-}
-
-/// A directory record with the name that its tree gives it.
-struct Record {
-    name: String,
-    extent: Extent,
-    flags: u8,
 }
 
 impl<'a> Volume<'a> {
@@ -57,39 +60,53 @@ impl<'a> Volume<'a> {
         }
         let label = String::from_utf8_lossy(&primary[40..72]).into_owned();
         let primary = extent(&primary[156..190]);
-        Ok(Some(Self { device, label, block, primary, joliet }))
+        let mut volume = Self { device, label, block, root: primary, names: Names::Plain };
+        // A directory that cannot be read is a fault of its reader, if the label is ours.
+        match (volume.rock_ridge().unwrap_or_default(), joliet) {
+            (Some(skip), _) => volume.names = Names::RockRidge(skip),
+            (None, Some(joliet)) => (volume.root, volume.names) = (joliet, Names::Joliet),
+            (None, None) => {}
+        }
+        Ok(Some(volume))
     }
 
     pub(super) fn label(&self) -> &str {
         &self.label
     }
 
-    pub(super) fn files(&self) -> Result<Files, Fault> {
-        let records = match (self.rock_ridge()?, self.joliet) {
-            (Some(records), _) => records,
-            (None, Some(joliet)) => self.records(joliet, |record| ucs2(name_of(record)))?,
-            (None, None) => self.records(self.primary, |record| plain(name_of(record)))?,
-        };
-        let mut files = Files::default();
-        for record in records {
-            if record.flags & FLAG_DIRECTORY != 0 {
-                continue;
-            }
-            if let Some(file) = files.wants(&record.name) {
-                if record.flags & FLAG_MULTI_EXTENT != 0 {
-                    return Err(Fault::Damaged("a document has more than one extent"));
-                }
-                let offset = u64::from(record.extent.block) * self.block;
-                let length = document_length(record.extent.length);
-                files.found.insert(file, exact(self.device, offset, length)?);
-            }
+    /// The entries of a directory; the root's if none is given.
+    pub(super) fn entries(&self, of: Option<&Entry>) -> Result<Vec<Entry>, Fault> {
+        let place = of.map_or(self.root, |it| Extent { block: it.start, length: it.length });
+        let directory = self.directory(place)?;
+        let mut found = Vec::new();
+        // The first two are the directory itself and its parent.
+        for raw in raw_records(&directory).skip(2) {
+            let name = match self.names {
+                Names::RockRidge(skip) => self.alternate_name(system_use(raw, skip))?,
+                Names::Joliet => Some(ucs2(name_of(raw))),
+                Names::Plain => None,
+            };
+            let extent = extent(raw);
+            found.push(Entry {
+                name: name.unwrap_or_else(|| plain(name_of(raw))),
+                is_folder: raw[25] & FLAG_DIRECTORY != 0,
+                start: extent.block,
+                length: extent.length,
+                is_split: raw[25] & FLAG_MULTI_EXTENT != 0,
+            });
         }
-        Ok(files)
+        Ok(found)
     }
 
-    /// The primary tree's records, if its first one announces SUSP.
-    fn rock_ridge(&self) -> Result<Option<Vec<Record>>, Fault> {
-        let directory = self.directory(self.primary)?;
+    /// The first `length` bytes of a file.
+    pub(super) fn read(&self, entry: &Entry, length: usize) -> Result<Vec<u8>, Fault> {
+        exact(self.device, u64::from(entry.start) * self.block, length)
+    }
+
+    /// Bytes to skip in system use areas, if the root's first record announces SUSP and one of
+    /// its records has such a name.
+    fn rock_ridge(&self) -> Result<Option<usize>, Fault> {
+        let directory = self.directory(self.root)?;
         let Some(first) = raw_records(&directory).next() else { return Ok(None) };
         let announcement = system_use(first, 0);
         if announcement.len() < 7
@@ -99,14 +116,12 @@ impl<'a> Volume<'a> {
             return Ok(None);
         }
         let skip = usize::from(announcement[6]);
-        let mut records = Vec::new();
-        let mut any = false;
         for raw in raw_records(&directory) {
-            let name = self.alternate_name(system_use(raw, skip))?;
-            any |= name.is_some();
-            records.push(record(raw, name.unwrap_or_else(|| plain(name_of(raw)))));
+            if self.alternate_name(system_use(raw, skip))?.is_some() {
+                return Ok(Some(skip));
+            }
         }
-        Ok(any.then_some(records))
+        Ok(None)
     }
 
     /// The parts of a record's NM entries, continuation areas included.
@@ -137,15 +152,10 @@ impl<'a> Volume<'a> {
         Ok((!name.is_empty()).then(|| String::from_utf8_lossy(&name).into_owned()))
     }
 
-    fn records(&self, root: Extent, name: impl Fn(&[u8]) -> String) -> Result<Vec<Record>, Fault> {
-        let directory = self.directory(root)?;
-        Ok(raw_records(&directory).map(|raw| record(raw, name(raw))).collect())
-    }
-
     fn directory(&self, root: Extent) -> Result<Vec<u8>, Fault> {
         let length = usize::try_from(root.length).unwrap_or(usize::MAX);
         if length > DIRECTORY_MAX {
-            return Err(Fault::Damaged("its root directory is larger than 1 MiB"));
+            return Err(Fault::Damaged("a directory is larger than 1 MiB"));
         }
         exact(self.device, u64::from(root.block) * self.block, length)
     }
@@ -165,10 +175,6 @@ fn raw_records(directory: &[u8]) -> impl Iterator<Item = &[u8]> {
             Some(record)
         })
     })
-}
-
-fn record(raw: &[u8], name: String) -> Record {
-    Record { name, extent: extent(raw), flags: raw[25] }
 }
 
 fn extent(record: &[u8]) -> Extent {

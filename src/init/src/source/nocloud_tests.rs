@@ -4,8 +4,11 @@ use std::{fs, path::Path, process::Command};
 
 use proptest::prelude::*;
 
-use super::*;
-use crate::metadata::Line;
+use super::{line::*, *};
+use crate::{
+    metadata::Line,
+    volume::{Medium, ReadAt, Volume},
+};
 
 const META_DATA: &str = "instance-id: i-1\nlocal-hostname: n1\n";
 
@@ -57,8 +60,21 @@ fn iso(label: &str, options: &[&str]) -> (Vec<u8>, String) {
     (fs::read(image.path()).unwrap(), user_data)
 }
 
-fn read_bytes(image: &[u8], medium: &str) -> Result<Option<Seed>, Error> {
-    read(&image, medium)
+fn read_bytes(image: &[u8], medium: &str) -> Result<Option<Seed>, nocloud::Error> {
+    read(Owned(image.to_vec()), medium)
+}
+
+struct Owned(Vec<u8>);
+
+impl ReadAt for Owned {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        (&*self.0).read_at(buffer, offset)
+    }
+}
+
+fn read(device: impl ReadAt + 'static, medium: &str) -> Result<Option<Seed>, nocloud::Error> {
+    let device = Medium::Device(Box::new(device));
+    Volume::open(&device).map_or(Ok(None), |volume| nocloud::read(&volume, medium))
 }
 
 fn assert_seed(image: &[u8], user_data: &str) {
@@ -160,6 +176,7 @@ fn lines_of_configuration_are_read() {
             origin: "here".to_owned(),
             hostname: hostname.map(str::to_owned),
             instance_id: id.map(str::to_owned),
+            seed_url: None,
             other: other.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         })
     };
@@ -179,19 +196,27 @@ fn lines_of_configuration_are_read() {
         on_command_line("ds=nocloud;h=a ds=nocloud;h=b", "here").unwrap_err().to_string(),
         "here: two 'ds=nocloud' lines: keep one"
     );
-    assert_eq!(
-        on_command_line("ds=nocloud;s=http://a/", "here").unwrap_err().to_string(),
-        "here: 's' (seedfrom) needs the network, which no source of this image uses"
-    );
+    let line = on_command_line("ds=nocloud;s=http://a/b?c=1", "here").unwrap().unwrap();
+    assert_eq!(line.seed_url.as_deref(), Some("http://a/b?c=1"));
+    for url in ["file:///etc/", "https://a/", "http://user:pass@a/", "http:///a", "a", ""] {
+        let refusal = on_command_line(&format!("ds=nocloud;s={url}"), "here").unwrap_err();
+        let url = if url.contains('@') { "a user" } else { url };
+        assert_eq!(
+            refusal.to_string(),
+            format!(
+                "here: 's' (seedfrom): expected http:// and a host without a user, found '{url}'"
+            )
+        );
+    }
 }
 
 /// A reader that fails a test which asks for too much.
-struct Bounded<'a>(&'a [u8]);
+struct Bounded(Vec<u8>);
 
-impl ReadAt for Bounded<'_> {
+impl ReadAt for Bounded {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        assert!(buffer.len() <= 2 * DIRECTORY_MAX, "a read of {} bytes", buffer.len());
-        (&self.0).read_at(buffer, offset)
+        assert!(buffer.len() <= 2 << 20, "a read of {} bytes", buffer.len());
+        (&*self.0).read_at(buffer, offset)
     }
 }
 
@@ -214,7 +239,7 @@ fn damaged_images_are_read_or_refused_without_harm() {
                 image[offset] = byte;
             }
             let image = if cut { &image[..length] } else { &image[..] };
-            let _ = read(&Bounded(image), "vdb");
+            let _ = read(Bounded(image.to_vec()), "vdb");
             Ok(())
         };
         runner.run(&strategy, check).unwrap();
@@ -230,6 +255,6 @@ proptest! {
         image[11..14].copy_from_slice(&[0, 2, 1]);
         image.extend([0x55, 0xaa]);
         image.extend(tail);
-        let _ = read(&Bounded(&image), "vdb");
+        let _ = read(Bounded(image), "vdb");
     }
 }

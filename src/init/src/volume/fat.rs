@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The root directory of FAT12, FAT16 and FAT32: Microsoft's fatgen103, "Microsoft Extensible
+//! FAT12, FAT16 and FAT32: Microsoft's fatgen103, "Microsoft Extensible
 //! Firmware Initiative FAT32 File System Specification", version 1.03.
 
-use super::{DIRECTORY_MAX, Fault, Files, ReadAt, bytes, document_length, exact, u16_at, u32_at};
+use super::{DIRECTORY_MAX, Entry, Fault, ReadAt, bytes, exact, u16_at, u32_at};
 
 const ENTRY: usize = 32;
 const ATTRIBUTE_VOLUME: u8 = 0x08;
@@ -16,7 +16,8 @@ enum Kind {
     Fat32,
 }
 
-pub(super) struct Volume<'a> {
+/// A FAT volume.
+pub(crate) struct Volume<'a> {
     device: &'a dyn ReadAt,
     kind: Kind,
     cluster_size: u64,
@@ -98,9 +99,13 @@ impl<'a> Volume<'a> {
         }
     }
 
-    pub(super) fn files(&self) -> Result<Files, Fault> {
-        let directory = self.directory()?;
-        let mut files = Files::default();
+    /// The entries of a directory; the root's if none is given.
+    pub(super) fn entries(&self, of: Option<&Entry>) -> Result<Vec<Entry>, Fault> {
+        let directory = match of {
+            None => self.directory()?,
+            Some(entry) => self.chain(entry.start, DIRECTORY_MAX, false)?,
+        };
+        let mut found = Vec::new();
         let mut long = LongName::default();
         for entry in entries(&directory) {
             if entry[11] & 0x3f == ATTRIBUTE_LONG_NAME {
@@ -108,17 +113,24 @@ impl<'a> Volume<'a> {
                 continue;
             }
             let name = long.finish(entry).unwrap_or_else(|| short_name(entry));
-            if entry[11] & (ATTRIBUTE_VOLUME | ATTRIBUTE_DIRECTORY) != 0 {
+            if entry[11] & ATTRIBUTE_VOLUME != 0 || matches!(&*name, "." | "..") {
                 continue;
             }
-            if let Some(file) = files.wants(&name) {
-                let length = document_length(u32_at(entry, 28));
-                let first = u32::from(u16_at(entry, 26)) | u32::from(u16_at(entry, 20)) << 16;
-                let first = if self.kind == Kind::Fat32 { first } else { first & 0xffff };
-                files.found.insert(file, self.chain(first, length, true)?);
-            }
+            let first = u32::from(u16_at(entry, 26)) | u32::from(u16_at(entry, 20)) << 16;
+            found.push(Entry {
+                name,
+                is_folder: entry[11] & ATTRIBUTE_DIRECTORY != 0,
+                start: if self.kind == Kind::Fat32 { first } else { first & 0xffff },
+                length: u32_at(entry, 28),
+                is_split: false,
+            });
         }
-        Ok(files)
+        Ok(found)
+    }
+
+    /// The first `length` bytes of a file.
+    pub(super) fn read(&self, entry: &Entry, length: usize) -> Result<Vec<u8>, Fault> {
+        self.chain(entry.start, length, true)
     }
 
     fn directory(&self) -> Result<Vec<u8>, Fault> {

@@ -11,8 +11,10 @@ use crate::{metadata::Line, yaml::printable};
 pub enum LineError {
     #[error("{origin}: two '{DATASOURCE}=nocloud' lines: keep one")]
     Twice { origin: String },
-    #[error("{origin}: '{key}' (seedfrom) needs the network, which no source of this image uses")]
-    Seedfrom { origin: String, key: String },
+    #[error(
+        "{origin}: '{key}' (seedfrom): expected http:// and a host without a user, found '{found}'"
+    )]
+    Seedfrom { origin: String, key: String, found: String },
 }
 
 /// The one line of a kernel command line, if there is one.
@@ -41,13 +43,26 @@ pub fn parse_line(text: &str, origin: &str) -> Result<Option<Line>, LineError> {
             "h" | "local-hostname" => line.hostname = Some(value.to_owned()),
             "i" | "instance-id" => line.instance_id = Some(value.to_owned()),
             "s" | "seedfrom" => {
-                let key = printable(key);
-                return Err(LineError::Seedfrom { origin: origin.to_owned(), key });
+                if !is_plain_http(value) {
+                    // A password is not echoed.
+                    let found = if value.contains('@') { "a user" } else { value };
+                    let (key, found) = (printable(key), printable(found));
+                    return Err(LineError::Seedfrom { origin: origin.to_owned(), key, found });
+                }
+                line.seed_url = Some(value.to_owned());
             }
             _ => line.other.push((key.to_owned(), value.to_owned())),
         }
     }
     Ok(Some(line))
+}
+
+/// Whether first boot can ask there: no TLS, no file, and no password in the open.
+fn is_plain_http(url: &str) -> bool {
+    url.strip_prefix("http://").is_some_and(|rest| {
+        let host = rest.split(['/', '?', '#']).next().unwrap_or("");
+        !host.is_empty() && !host.contains('@')
+    })
 }
 
 /// What follows `ds=nocloud`; `nocloud-net` is the older name of the same.
