@@ -107,6 +107,13 @@ pub struct Line {
     pub other: Vec<(String, String)>,
 }
 
+impl Line {
+    /// Whether it says anything of the host; `ds=nocloud` alone only chooses sources.
+    pub fn says_something(&self) -> bool {
+        self.hostname.is_some() || self.instance_id.is_some() || !self.other.is_empty()
+    }
+}
+
 /// One host's metadata, valid.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metadata {

@@ -113,7 +113,7 @@ impl Search {
         let mut is_named = false;
         if sources.contains(&Source::Cmdline) {
             let line = on_command_line(&command_line, COMMAND_LINE)?;
-            is_named = line.is_some();
+            is_named = line.as_ref().is_some_and(Line::says_something);
             lines.extend(line);
         }
         let line = lines.into_iter().reduce(merge);
@@ -214,18 +214,19 @@ impl Search {
     /// Whether a device that no driver has brought yet is worth waiting for: nothing was found,
     /// no line names the host, and nobody else can be asked.
     pub fn is_patient(&self) -> bool {
-        self.waits() && self.found.is_none() && self.line.is_none() && self.remote().is_empty()
+        let is_named = self.line.as_ref().is_some_and(Line::says_something);
+        self.waits() && self.found.is_none() && !is_named && self.remote().is_empty()
     }
 
     /// After the last device: the documents, or the line alone, or nothing.
     pub fn finish(self) -> Option<Seed> {
         match (self.found.clone(), &self.line) {
             (Some((_, seed)), _) => Some(self.with_line(seed)),
-            (None, Some(line)) => {
+            (None, Some(line)) if line.says_something() => {
                 let seed = Seed { origin: line.origin.clone(), ..Seed::default() };
                 Some(self.with_line(seed))
             }
-            (None, None) => None,
+            (None, _) => None,
         }
     }
 

@@ -135,6 +135,14 @@ fn a_line_names_the_host_with_or_without_documents() {
 }
 
 #[test]
+fn a_line_that_only_chooses_sources_names_nobody() {
+    for command_line in ["ds=nocloud", "ds=nocloud;", "ds=nocloud ip=dhcp"] {
+        let seed = search(&ALL, Fake { command_line, ..Fake::default() }).unwrap();
+        assert_eq!(seed, None, "{command_line}");
+    }
+}
+
+#[test]
 fn the_command_line_narrows_the_sources_and_never_widens_them() {
     let disks = || vec![("vdb", cidata("b: 2"))];
     for (command_line, declared, found) in [
