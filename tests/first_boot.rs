@@ -325,72 +325,77 @@ fn check_networks(checks: &mut Checks<'_>, guest: &mut Guest) {
     checks.prints("no unit failed", guest, failed, "");
 }
 
-/// A server for one request after the other on a port of the loopback interface: what stands in
-/// `documents`, by path, else 404. Ends with the test.
-fn serve(documents: Vec<(String, String)>) -> u16 {
-    use std::io::{Read as _, Write as _};
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            let mut request = Vec::new();
-            let mut buffer = [0; 1024];
-            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-                match stream.read(&mut buffer) {
-                    Ok(n) if n > 0 => request.extend_from_slice(&buffer[..n]),
-                    _ => break,
-                }
-            }
-            let line = String::from_utf8_lossy(&request);
-            let path = line.split(' ').nth(1).unwrap_or("").to_owned();
-            println!("asked for {path}");
-            let found = documents.iter().find(|(known, _)| *known == path);
-            let (status, body) = found.map_or(("404 Not Found", ""), |(_, body)| ("200 OK", body));
-            let _ = write!(
-                stream,
-                "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-                body.len()
-            );
-        }
-    });
-    port
+/// A network of QEMU's own in which 10.42.0.9 serves these documents over HTTP: a program of the
+/// shell that QEMU starts for each connection.
+fn server(scratch: &Path, documents: &[(&str, &str)]) -> Network {
+    let root = folder(scratch, documents);
+    fs::create_dir_all(&root).unwrap();
+    let answer = "printf 'HTTP/1.1 %s\\r\\nContent-Type: text/plain\\r\\nContent-Length: %s\\r\\n\
+                  Connection: close\\r\\n\\r\\n'";
+    let script = format!(
+        "read -r method path rest\n\
+         while read -r line && [ ${{#line}} -gt 1 ]; do :; done\n\
+         file={root}$path\n\
+         if [ -f \"$file\" ]; then {answer} '200 OK' $(wc -c <\"$file\"); cat \"$file\"\n\
+         else {answer} '404 Not Found' 0; fi\n",
+        root = root.display()
+    );
+    let program = scratch.join("server");
+    fs::write(&program, script).unwrap();
+    Network::Other(format!(
+        "user,id=net,restrict=on,net=10.42.0.0/24,guestfwd=tcp:10.42.0.9:80-cmd:/bin/sh {}",
+        program.display()
+    ))
 }
 
 #[test]
 fn a_server_names_the_host_by_its_mac() {
     let _alone = alone();
-    let folder = "/52-54-00-00-00-42";
+    let scratch = tempfile::tempdir().unwrap();
     let config = NETWORK_CONFIG.replace("10.42.0.2/24", "10.42.0.77/24");
-    let port = serve(vec![
-        (format!("{folder}/meta-data"), META_DATA.to_owned()),
-        (format!("{folder}/network-config"), config),
-    ]);
+    let documents = [
+        ("52-54-00-00-00-42/meta-data", META_DATA),
+        ("52-54-00-00-00-42/network-config", &config),
+        (
+            "52-54-00-00-00-42/user-data",
+            "#cloud-config\nwrite_files: [{path: /etc/motd, content: hi}]\n",
+        ),
+    ];
     let spec = Spec {
         kernel: vec!["kiln.url=http://10.42.0.9/{mac}/".to_owned()],
-        network: Network::Other(format!(
-            "user,id=net,restrict=on,net=10.42.0.0/24,guestfwd=tcp:10.42.0.9:80-tcp:127.0.0.1:{port}"
-        )),
+        network: server(scratch.path(), &documents),
+        credentials: guest::credentials(),
+        port: true,
         ..bare()
     };
     let mut machine = start(&spec);
     let ready = machine.wait_ready(BOOT).unwrap_or_else(|error| panic!("{error:#}"));
     assert_eq!((&*ready.hostname, ready.address.to_string().as_str()), ("n42", "10.42.0.77"));
+    let mut guest = Guest::of(&machine);
+    let mut checks = Checks::new("http");
+    checks.prints("a file is written", &mut guest, "cat /etc/motd", "hi");
+    checks.prints("the name is the kernel's", &mut guest, "uname -n", "n42");
+    let kept = "cat /var/lib/kiln/seed.json";
+    checks.mentions(
+        "the metadata is kept",
+        &mut guest,
+        kept,
+        "\"origin\":\"http 'http://10.42.0.9",
+    );
+    let failed = "systemctl list-units --failed --plain --no-legend";
+    checks.prints("no unit failed", &mut guest, failed, "");
+    checks.finish();
 }
 
 #[test]
-fn a_server_that_has_nothing_leaves_the_host_not_ready() {
+fn a_server_that_has_nothing_leaves_the_host_nobody() {
     let _alone = alone();
-    let port = serve(Vec::new());
+    let scratch = tempfile::tempdir().unwrap();
     let spec = Spec {
         kernel: vec!["kiln.url=http://10.42.0.9/{mac}/".to_owned()],
-        network: Network::Other(format!(
-            "user,id=net,restrict=on,net=10.42.0.0/24,guestfwd=tcp:10.42.0.9:80-tcp:127.0.0.1:{port}"
-        )),
+        network: server(scratch.path(), &[]),
         ..bare()
     };
-    let mut machine = start(&spec);
-    let line = machine.wait_for("no metadata", BOOT).unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(line.contains("http"), "{line}");
+    let machine = assert_stops(&spec, "no metadata, which this image needs: asked http");
+    assert!(!machine.console().iter().any(|line| line.contains("kiln: ready")));
 }

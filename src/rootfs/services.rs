@@ -9,8 +9,8 @@ use crate::tree::Content;
 
 const STAGE: &str = "services";
 /// Our units; all are enabled.
-pub(super) const UNITS: [&str; 3] =
-    ["kiln-network.service", "kiln-ready.service", "kiln-state.service"];
+pub(super) const UNITS: [&str; 4] =
+    ["kiln-init.service", "kiln-network.service", "kiln-ready.service", "kiln-state.service"];
 
 /// What every unit of ours may not do. `RestrictSUIDSGID=` is not here: systemd's filter for it
 /// answers every openat2 with ENOSYS, and openat2 is how kiln-init stays below its folders.
@@ -41,6 +41,8 @@ pub(super) fn write(
         String::new()
     };
     let program = path::INIT_IN_ROOT;
+    let unit = metadata_unit(program, &metadata_users(draft));
+    draft.write("/usr/lib/systemd/system/kiln-init.service", unit, STAGE)?;
     draft.write(
         "/usr/lib/systemd/system/kiln-network.service",
         network_unit(program, &waiting),
@@ -48,6 +50,39 @@ pub(super) fn write(
     )?;
     draft.write("/usr/lib/systemd/system/kiln-state.service", state_unit(program), STAGE)?;
     draft.write("/usr/lib/systemd/system/kiln-ready.service", ready_unit(program), STAGE)
+}
+
+/// Units of the profile that may read what metadata decides: all but those that a server is
+/// reached by.
+fn metadata_users(draft: &Draft<'_>) -> String {
+    let services = &draft.plan.profile.services;
+    let all = services.enable.union(&services.ready);
+    let users = all.filter(|unit| {
+        unit.ends_with(".service") && !unit.starts_with("systemd-") && *unit != "nftables.service"
+    });
+    users.map(|unit| format!(" {unit}")).collect()
+}
+
+/// Asks remote sources, if the initramfs left any to ask. It never ends without an answer that
+/// the host can use, so that nothing behind it starts as somebody else.
+fn metadata_unit(program: &str, users: &str) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Metadata from servers\n\
+         ConditionPathExists={}\n\
+         Wants=network-online.target\n\
+         After=network-online.target\n\
+         Before=kiln-network.service kiln-state.service{users}\n\n\
+         [Service]\n\
+         Type=oneshot\n\
+         RemainAfterExit=yes\n\
+         TimeoutStartSec=infinity\n\
+         ExecStart={program} metadata\n\
+         {SANDBOX}\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n",
+        path::PENDING
+    )
 }
 
 /// Units of the profile that start once there is a network: they may read what the templates

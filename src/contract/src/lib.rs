@@ -43,6 +43,8 @@ pub mod path {
     pub const INSTANCE: &str = "/run/kiln/instance.json";
     /// The documents that first boot used, for the service that keeps them (tmpfs, mode 0600).
     pub const SEED: &str = "/run/kiln/seed.json";
+    /// Remote sources that are still to be asked (tmpfs, mode 0600).
+    pub const PENDING: &str = "/run/kiln/pending.json";
     /// What first boot did: sources tried, timings (tmpfs, mode 0644).
     pub const FIRST_BOOT: &str = "/run/kiln/first-boot.json";
     /// Upper and work directory of the `/etc` overlay live below (tmpfs).

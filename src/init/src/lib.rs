@@ -11,6 +11,7 @@ pub mod handoff;
 pub mod metadata;
 pub mod modules;
 pub mod network;
+pub mod remote;
 pub mod rpc;
 pub mod smbios;
 pub mod source;

@@ -25,13 +25,16 @@ fn main() -> ExitCode {
         // The kernel's request_module(): see pid1::modules.
         ["-q", "--", module] => pid1::load_for_kernel(module),
         [pid1::COLDPLUG] => pid1::coldplug(),
+        ["metadata"] => service::metadata::run(),
         ["network"] => service::network::run(),
         ["state"] => service::state::run(),
         ["ready"] => service::ready::run(),
         ["status"] => service::status::run(),
         ["answers", address] => service::answers::run(address),
         _ => {
-            eprintln!("usage: kiln-init network | state | ready | status | answers ADDRESS:PORT");
+            eprintln!(
+                "usage: kiln-init metadata | network | state | ready | status | answers ADDRESS:PORT"
+            );
             return ExitCode::from(2);
         }
     };

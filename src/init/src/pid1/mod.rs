@@ -15,10 +15,10 @@ mod stop;
 
 use std::{collections::BTreeMap, convert::Infallible, time::Instant};
 
-use kiln_contract::path::{FIRST_BOOT, HANDOFF, INSTANCE, SEED, SYSROOT, TEMPLATES};
+use kiln_contract::path::{FIRST_BOOT, HANDOFF, INSTANCE, PENDING, SEED, SYSROOT, TEMPLATES};
 use kiln_init::{
     first_boot::{self, Facts, FirstBoot},
-    handoff::{Absent, Handoff, Phase},
+    handoff::{Absent, Handoff, InstanceChange, Invalid, Phase},
     metadata::Seed,
     source::Search,
 };
@@ -27,7 +27,7 @@ use crate::{
     console::say,
     error::{Result, Stop, While as _},
     files::{Below, private, read_limited},
-    service::status::Summary,
+    service::{metadata::Pending, status::Summary},
 };
 use devices::Devices;
 
@@ -69,9 +69,13 @@ fn boot(started: Instant) -> Result<Infallible> {
     ));
     mounts::etc_overlay()?;
     let state = state::read(handoff.var_partition.as_deref(), &mut devices)?;
-    let (seed, tried) = find_seed(&handoff, state.seed, &mut devices)?;
-    let machine_id = state.machine_id.map_or_else(state::new_machine_id, Ok)?;
+    let Found { seed, tried, pending, is_new } = find_seed(&handoff, state.seed, &mut devices)?;
+    let known = state.machine_id.filter(|_| !is_new);
+    let machine_id = known.map_or_else(state::new_machine_id, Ok)?;
     let templates = read_templates(&handoff, SYSROOT, Phase::Initramfs)?;
+    // Until a server has said who the host is, it is nobody: only its network works.
+    let nobody = Handoff { absent: Absent::Dhcp, templates: Vec::new(), ..handoff.clone() };
+    let handoff = if pending.is_some() { nobody } else { handoff };
     let decision = first_boot::decide(&Facts {
         handoff: &handoff,
         seed: seed.as_ref(),
@@ -82,6 +86,10 @@ fn boot(started: Instant) -> Result<Infallible> {
     .or_stop()?;
     report(&decision);
     write(&decision, seed.as_ref(), &tried, started)?;
+    if let Some(pending) = pending {
+        let bytes = serde_json::to_vec(&pending).during("writing what is still to be asked")?;
+        Below::open("/")?.write(&private(PENDING, 0o600, bytes))?;
+    }
     say(format_args!("first boot done after {}, starting systemd", seconds(started)));
     modules::withdraw_from_kernel();
     root::switch()
@@ -99,23 +107,61 @@ fn read_handoff() -> Result<Handoff> {
     Ok(handoff)
 }
 
-/// The documents of the first source that has some; else what an earlier boot kept.
-fn find_seed(
-    handoff: &Handoff,
-    kept: Option<Seed>,
-    devices: &mut Devices,
-) -> Result<(Option<Seed>, Vec<&'static str>)> {
+/// What the search for metadata came to.
+#[derive(Debug)]
+struct Found {
+    seed: Option<Seed>,
+    tried: Vec<&'static str>,
+    /// Remote sources that may still have some.
+    pending: Option<Pending>,
+    /// Whether the host becomes another instance than the one that it was.
+    is_new: bool,
+}
+
+/// The documents of the first source that has some; else what an earlier boot kept; else whom to
+/// ask later.
+fn find_seed(handoff: &Handoff, kept: Option<Seed>, devices: &mut Devices) -> Result<Found> {
     let mut machine = machine::Machine::default();
-    let mut search = Search::start(&handoff.sources, &mut machine).or_stop()?;
+    let searched = search(handoff, kept.is_some(), &mut machine, devices);
+    let (search, waited) = match searched {
+        Err(error) if handoff.invalid == Invalid::Fallback => {
+            say(format_args!("warning: {error}"));
+            let tried = handoff.sources.iter().map(|source| source.word()).collect();
+            return decided(handoff, None, kept, tried, None, String::new());
+        }
+        other => other?,
+    };
     let tried = search.tried();
+    let pending = if kept.is_none() { Pending::of(handoff, &search)? } else { None };
+    let facts = format!("waited {waited} s; block devices: {}", machine.seen().join(" "));
+    let mut seed = search.finish();
+    if let (Some(new), Invalid::Fallback) = (&seed, handoff.invalid)
+        && let Err(error) = new.read(|_| serde_json::Value::Null)
+    {
+        say(format_args!("warning: {error}"));
+        seed = None;
+    }
+    // A line alone names the host; its documents may still be on a server.
+    let has_documents = seed.as_ref().is_some_and(Seed::has_documents);
+    decided(handoff, seed, kept, tried, pending.filter(|_| !has_documents), facts)
+}
+
+/// Looks until there are documents, or nothing more will come; also the seconds it waited.
+fn search(
+    handoff: &Handoff,
+    is_known: bool,
+    machine: &mut machine::Machine,
+    devices: &mut Devices,
+) -> Result<(Search, u32)> {
+    let mut search = Search::start(&handoff.sources, machine).or_stop()?;
     let mut deadline = devices::Deadline::after(COLDPLUG_WAIT);
     let mut wait = 0;
     let mut in_coldplug = true;
-    while search.look(&mut machine).or_stop()?.is_none() && search.waits() {
+    while search.look(machine).or_stop()?.is_none() && search.waits() {
         if in_coldplug && !devices.in_coldplug() {
-            // Only now does the source's own time begin: its controller has its module.
-            // A host that has its metadata does not wait for a medium that was taken out.
-            wait = if kept.is_none() && search.is_patient() { handoff.source_wait } else { 0 };
+            // Only now does the source's own time begin: its controller has its module. A host
+            // that has its metadata does not wait for a medium that was taken out.
+            wait = if !is_known && search.is_patient() { handoff.source_wait } else { 0 };
             deadline = devices::Deadline::after(wait);
             in_coldplug = false;
         }
@@ -124,20 +170,71 @@ fn find_seed(
             break;
         }
     }
-    let seed = search.finish();
-    match (&seed, &kept) {
-        (Some(seed), _) => say(format_args!("metadata from {}", seed.origin)),
-        (None, Some(kept)) => say(format_args!("metadata as kept from {}", kept.origin)),
+    Ok((search, wait))
+}
+
+/// Which of the seeds counts.
+fn decided(
+    handoff: &Handoff,
+    seed: Option<Seed>,
+    kept: Option<Seed>,
+    tried: Vec<&'static str>,
+    pending: Option<Pending>,
+    facts: String,
+) -> Result<Found> {
+    let mut is_new = false;
+    let seed = match (seed, kept) {
+        (Some(_), _) | (None, None) if pending.is_some() => {
+            say("no metadata on this machine: servers are asked once the network is up");
+            None
+        }
+        (Some(seed), Some(kept)) => {
+            let [id, old] = [&seed, &kept].map(instance_id);
+            match handoff.instance_change {
+                _ if id == old => {
+                    say(format_args!("metadata from {}", seed.origin));
+                    Some(seed)
+                }
+                InstanceChange::Keep => {
+                    say(format_args!(
+                        "warning: {} names another instance, '{id}'; this host stays '{old}'",
+                        seed.origin
+                    ));
+                    Some(kept)
+                }
+                InstanceChange::Reprovision => {
+                    say(format_args!("this host was '{old}' and becomes the instance '{id}'"));
+                    is_new = true;
+                    Some(seed)
+                }
+            }
+        }
+        (Some(seed), None) => {
+            say(format_args!("metadata from {}", seed.origin));
+            Some(seed)
+        }
+        (None, Some(kept)) => {
+            say(format_args!("metadata as kept from {}", kept.origin));
+            Some(kept)
+        }
         (None, None) if handoff.absent == Absent::Refuse => {
             return Err(Stop::new(format_args!(
-                "no metadata, which this image needs: tried {}; waited {wait} s; block devices: {}",
-                tried.join(", "),
-                machine.seen().join(" ")
+                "no metadata, which this image needs: tried {}; {facts}",
+                tried.join(", ")
             )));
         }
-        (None, None) => say(format_args!("no metadata (tried {}): DHCP", tried.join(", "))),
-    }
-    Ok((seed.or(kept), tried))
+        (None, None) => {
+            say(format_args!("no metadata (tried {}): DHCP", tried.join(", ")));
+            None
+        }
+    };
+    Ok(Found { seed, tried, pending, is_new })
+}
+
+/// The instance that a seed names; what is wrong with it is told when it is read whole.
+fn instance_id(seed: &Seed) -> String {
+    let metadata = seed.read(|_| serde_json::Value::Null);
+    metadata.map_or_else(|_| "?".to_owned(), |metadata| metadata.instance_id)
 }
 
 /// Sources of one phase's templates, by target.

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What first boot still does in the real root, each as a service of its own.
 //!
-//! `network` runs before the services that need `network.*`, `state` once `/var` is mounted,
+//! `metadata` runs if remote sources are still to be asked, before everything that reads what
+//! metadata decides; `network` runs before the services that need `network.*`, `state` once `/var` is mounted,
 //! `ready` beside everything (`Type=exec`: systemd is only done booting when no start is pending),
 //! `status` whenever somebody asks, `answers` whenever keepalived does.
 
 pub(crate) mod answers;
+pub(crate) mod metadata;
 mod netlink;
 pub(crate) mod network;
 pub(crate) mod ready;
