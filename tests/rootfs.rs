@@ -334,7 +334,9 @@ fn units_are_enabled_as_systemctl_does_it() {
     let mut systemctl = Command::new("systemctl");
     let root_option = format!("--root={}", folder.path().display());
     systemctl.arg(root_option).args(["-q", "enable"]).args(enable);
-    systemctl.args(["kiln-network.service", "kiln-ready.service", "kiln-state.service"]);
+    systemctl.args(
+        ["kiln-init", "kiln-network", "kiln-ready", "kiln-state"].map(|it| format!("{it}.service")),
+    );
     let output = systemctl.output().expect("systemctl (package systemd) is needed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 
