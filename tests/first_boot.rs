@@ -18,7 +18,7 @@ use kiln::qemu::{Machine, Network, Spec};
 
 use crate::support::{
     guest::{self, Checks, Guest},
-    qemu::{BOOT, alone, image, start},
+    qemu::{BOOT, CPUS, alone, image, start},
 };
 
 const META_DATA: &str = "instance-id: i-42\nlocal-hostname: n42.example.org\n";
