@@ -32,7 +32,7 @@ const STOP: Duration = Duration::from_secs(180);
 
 /// A machine of the load balancer's image with nothing that names it.
 fn bare() -> Spec {
-    Spec { mac: Some(MAC.to_owned()), memory: 512, ..Spec::new(&image("lb")) }
+    Spec { mac: Some(MAC.to_owned()), memory: 512, cpus: CPUS, ..Spec::new(&image("lb")) }
 }
 
 /// First boot decides on this host.
