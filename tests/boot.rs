@@ -18,7 +18,7 @@ use kiln::{
 use crate::support::{
     guest::{Checks, Guest},
     oci,
-    qemu::{alone, plan_of, spec_for, start, wait_ready},
+    qemu::{alone, copy_of, plan_of, spec_for, start, wait_ready},
 };
 
 #[test]
@@ -139,6 +139,10 @@ fn check_host(checks: &mut Checks<'_>, guest: &mut Guest, name: &str) {
     let addresses = "ip -4 -brief address";
     checks.mentions("the address is the seed's", guest, addresses, &host.address.to_string());
     checks.prints("there is no swap", guest, "tail -n +2 /proc/swaps", "");
+    let status = guest.run("/usr/lib/kiln/kiln-init status");
+    for line in status.text.lines().filter(|line| line.starts_with("step")) {
+        println!("{name}: {line}");
+    }
     check_kernel(checks, guest, &host.role);
     check_root(checks, guest);
     check_ways_in(checks, guest, host);
@@ -267,26 +271,6 @@ fn check_difference(checks: &mut Checks<'_>, first: &mut Guest, second: &mut Gue
 fn power_off(machine: &mut Machine, guest: &mut Guest) {
     guest.run("systemctl poweroff --no-block");
     machine.wait_end(Duration::from_secs(180)).unwrap_or_else(|error| panic!("{error:#}"));
-}
-
-/// A copy of an image that takes little more space than what is in it.
-fn copy_of(image: &Path, folder: &Path) -> std::path::PathBuf {
-    const BLOCK: usize = 1 << 16;
-    let copy = folder.join("disk.raw");
-    let mut from = fs::File::open(image).unwrap();
-    let mut to = fs::File::create(&copy).unwrap();
-    let len = from.metadata().unwrap().len();
-    to.set_len(len).unwrap();
-    let mut block = vec![0; BLOCK];
-    for offset in (0..len).step_by(BLOCK) {
-        let part = usize::try_from(len - offset).unwrap_or(BLOCK).min(BLOCK);
-        from.read_exact(&mut block[..part]).unwrap();
-        if block[..part].iter().any(|&byte| byte != 0) {
-            to.seek(SeekFrom::Start(offset)).unwrap();
-            to.write_all(&block[..part]).unwrap();
-        }
-    }
-    copy
 }
 
 /// Flips one bit in the first data block of the root partition, which every boot reads.

@@ -5,19 +5,14 @@
 //! Media are written by foreign programs. Most tests end when first boot has decided; nothing
 //! after that depends on where the metadata came from.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{ffi::OsString, fs, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kiln::qemu::{Machine, Network, Spec};
 
 use crate::support::{
     guest::{self, Checks, Guest},
+    media::{iso, server, vfat},
     qemu::{BOOT, CPUS, alone, image, start},
 };
 
@@ -52,44 +47,6 @@ fn assert_stops(spec: &Spec, reason: &str) -> Machine {
     assert!(line.contains(reason), "expected '{reason}', found '{line}'");
     println!("{line}");
     machine
-}
-
-fn run(command: &mut Command) {
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Writes files below a new folder.
-fn folder(scratch: &Path, files: &[(&str, &str)]) -> PathBuf {
-    let folder = scratch.join("files");
-    for (name, text) in files {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-    folder
-}
-
-/// An ISO by genisoimage; `names` is its option for long names.
-fn iso(scratch: &Path, label: &str, names: &str, files: &[(&str, &str)]) -> PathBuf {
-    let medium = scratch.join("medium.iso");
-    let mut command = Command::new("genisoimage");
-    command.args(["-quiet", "-V", label, names, "-o"]).arg(&medium).arg(folder(scratch, files));
-    run(&mut command);
-    medium
-}
-
-/// A FAT volume by mkfs.vfat and mcopy.
-fn vfat(scratch: &Path, label: &str, files: &[(&str, &str)]) -> PathBuf {
-    let medium = scratch.join("medium.img");
-    run(Command::new("mkfs.vfat").args(["-n", label, "-C"]).arg(&medium).arg("2048"));
-    for (name, _) in files {
-        let source = folder(scratch, files).join(name);
-        run(Command::new("mcopy").arg("-i").arg(&medium).arg(source).arg(format!("::{name}")));
-    }
-    medium
 }
 
 const DOCUMENTS: [(&str, &str); 2] = [("meta-data", META_DATA), ("network-config", NETWORK_CONFIG)];
@@ -325,29 +282,6 @@ fn check_networks(checks: &mut Checks<'_>, guest: &mut Guest) {
     checks.prints("no unit failed", guest, failed, "");
 }
 
-/// A network of QEMU's own in which 10.42.0.9 serves these documents over HTTP: a program of the
-/// shell that QEMU starts for each connection.
-fn server(scratch: &Path, documents: &[(&str, &str)]) -> Network {
-    let root = folder(scratch, documents);
-    fs::create_dir_all(&root).unwrap();
-    let answer = "printf 'HTTP/1.1 %s\\r\\nContent-Type: text/plain\\r\\nContent-Length: %s\\r\\n\
-                  Connection: close\\r\\n\\r\\n'";
-    let script = format!(
-        "read -r method path rest\n\
-         while read -r line && [ ${{#line}} -gt 1 ]; do :; done\n\
-         file={root}$path\n\
-         if [ -f \"$file\" ]; then {answer} '200 OK' $(wc -c <\"$file\"); cat \"$file\"\n\
-         else {answer} '404 Not Found' 0; fi\n",
-        root = root.display()
-    );
-    let program = scratch.join("server");
-    fs::write(&program, script).unwrap();
-    Network::Other(format!(
-        "user,id=net,restrict=on,net=10.42.0.0/24,guestfwd=tcp:10.42.0.9:80-cmd:/bin/sh {}",
-        program.display()
-    ))
-}
-
 #[test]
 fn a_server_names_the_host_by_its_mac() {
     let _alone = alone();
@@ -363,7 +297,7 @@ fn a_server_names_the_host_by_its_mac() {
     ];
     let spec = Spec {
         kernel: vec!["kiln.url=http://10.42.0.9/{mac}/".to_owned()],
-        network: server(scratch.path(), &documents),
+        network: server(scratch.path(), "10.42.0.9", None, &documents),
         credentials: guest::credentials(),
         port: true,
         ..bare()
@@ -375,6 +309,18 @@ fn a_server_names_the_host_by_its_mac() {
     let mut checks = Checks::new("http");
     checks.prints("a file is written", &mut guest, "cat /etc/motd", "hi");
     checks.prints("the name is the kernel's", &mut guest, "uname -n", "n42");
+    let status = "/usr/lib/kiln/kiln-init status";
+    for said in
+        ["source     nocloud: no medium is labelled 'cidata'", "source     http: has the documents"]
+    {
+        checks.mentions("the status names every source", &mut guest, status, said);
+    }
+    checks.mentions(
+        "the status has the steps",
+        &mut guest,
+        status,
+        "step       servers asked after ",
+    );
     let kept = "cat /var/lib/kiln/seed.json";
     checks.mentions(
         "the metadata is kept",
@@ -392,10 +338,13 @@ fn a_server_that_has_nothing_leaves_the_host_nobody() {
     let _alone = alone();
     let scratch = tempfile::tempdir().unwrap();
     let spec = Spec {
-        kernel: vec!["kiln.url=http://10.42.0.9/{mac}/".to_owned()],
-        network: server(scratch.path(), &[]),
+        kernel: ["kiln.url=http://10.42.0.9/{mac}/", "kiln.on-failure=poweroff"]
+            .map(str::to_owned)
+            .into(),
+        network: server(scratch.path(), "10.42.0.9", None, &[]),
         ..bare()
     };
-    let machine = assert_stops(&spec, "no metadata, which this image needs: asked http");
+    let mut machine = assert_stops(&spec, "no metadata, which this image needs: asked http");
+    machine.wait_end(STOP).unwrap_or_else(|error| panic!("{error:#}"));
     assert!(!machine.console().iter().any(|line| line.contains("kiln: ready")));
 }

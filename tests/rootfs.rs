@@ -103,6 +103,37 @@ fn owners_are_mapped_by_name_and_special_bits_stay() {
 }
 
 #[test]
+fn who_may_log_in_has_a_home_and_an_ssh_server_takes_keys_only() {
+    let server = package("openssh-server").file("usr/sbin/sshd", "x").file(
+        "usr/lib/systemd/system/ssh.service",
+        "[Service]\nExecStart=/usr/sbin/sshd -D\n[Install]\nWantedBy=multi-user.target\n",
+    );
+    let users = "users:\n  \
+                 ops: { uid: 1000, home: /var/home/ops, shell: /bin/sh, admin: true }\n  \
+                 etcd: { uid: 454, home: /var/lib/etcd }\n";
+    let root = Fixture::new().package(server).profile(users).root();
+    let recipe = text(&root.tree, "/usr/lib/tmpfiles.d/kiln-var.conf");
+    assert!(recipe.contains("d /var/home/ops 0700 1000 1000 -\n"), "{recipe}");
+    assert!(!recipe.contains("etcd"), "{recipe}");
+    let config = text(&root.tree, "/etc/ssh/sshd_config");
+    for line in [
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "AuthorizedKeysFile /etc/ssh/authorized_keys.d/%u",
+        "HostKey /var/lib/kiln/ssh/ssh_host_ed25519_key",
+    ] {
+        assert!(config.lines().any(|found| found == line), "{line} is not in\n{config}");
+    }
+    let tree = dump(&root.tree);
+    for wants in ["multi-user.target.wants", "ssh.service.requires"] {
+        let link = format!("/etc/systemd/system/{wants}/kiln-ssh.service ");
+        assert!(tree.contains(&link), "{link} is not in\n{tree}");
+    }
+    let without = dump(&Fixture::new().root().tree);
+    assert!(!without.contains("sshd_config") && !without.contains("kiln-ssh"), "{without}");
+}
+
+#[test]
 fn two_packages_with_one_file_are_refused_unless_one_replaces_the_other() {
     let with = |second| Fixture::new().package(package("a").file("usr/x", "a")).package(second);
     assert_eq!(
@@ -335,7 +366,8 @@ fn units_are_enabled_as_systemctl_does_it() {
     let root_option = format!("--root={}", folder.path().display());
     systemctl.arg(root_option).args(["-q", "enable"]).args(enable);
     systemctl.args(
-        ["kiln-init", "kiln-network", "kiln-ready", "kiln-state"].map(|it| format!("{it}.service")),
+        ["init", "interfaces", "network", "ready", "recheck", "state"]
+            .map(|it| format!("kiln-{it}.service")),
     );
     let output = systemctl.output().expect("systemctl (package systemd) is needed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -49,6 +49,9 @@ const HASHED: std::ops::Range<u32> = 200..800;
 const ESSENTIAL: &str = "u root 0 - /root /bin/bash\nu nobody 65534:65534 - /nonexistent /usr/sbin/nologin\n\
     g nogroup 65534\ng shadow 42\ng tty 5\n";
 
+const STAGE: &str = "accounts";
+/// The home of those who have none.
+const NO_HOME: &str = "/nonexistent";
 /// A shell that refuses, which stands for every shell that the image does not have.
 const NO_SHELL: &str = "/usr/sbin/nologin";
 /// What root gets instead of a shell that the image does not have.
@@ -105,12 +108,15 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<Vec<Account>, super::Error>
     let log_in = profile.users.iter().filter(|(name, user)| {
         user.admin || ![NO_SHELL, "/bin/false"].contains(&&*accounts.users[*name].shell)
     });
-    let log_in = log_in
+    let log_in: Vec<Account> = log_in
         .map(|(name, _)| {
             let user = &accounts.users[name];
             Account { name: name.clone(), uid: user.uid, gid: user.gid }
         })
         .collect();
+    for account in &log_in {
+        make_home(draft, account, &accounts.users[&account.name].home)?;
+    }
     write_files(draft, &accounts)?;
     draft.users = accounts.users.into_iter().map(|(name, user)| (name, user.uid)).collect();
     draft.groups = accounts.groups;
@@ -128,6 +134,19 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<Vec<Account>, super::Error>
         }
     }
     Ok(log_in)
+}
+
+/// Makes the home of somebody who may log in, unless an overlay has made it.
+fn make_home(draft: &mut Draft<'_>, account: &Account, home: &str) -> Result<(), super::Error> {
+    if home == NO_HOME || draft.has(home) {
+        return Ok(());
+    }
+    draft.directory(home, 0o700, STAGE)?;
+    let path = draft.find(home).map(|(path, _)| path);
+    if let Some(inode) = path.and_then(|path| draft.tree.get_mut(&path)) {
+        (inode.meta.uid, inode.meta.gid) = (account.uid, account.gid);
+    }
+    Ok(())
 }
 
 /// Adds the profile's accounts to the packages'.
@@ -293,7 +312,6 @@ impl Choice {
 }
 
 fn write_files(draft: &mut Draft<'_>, accounts: &Accounts) -> Result<(), super::Error> {
-    const STAGE: &str = "accounts";
     let (users, groups) = (&accounts.users, &accounts.groups);
     let mut by_uid: Vec<(&String, &User)> = users.iter().collect();
     by_uid.sort_by_key(|(_, user)| user.uid);

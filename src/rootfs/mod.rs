@@ -19,6 +19,7 @@ mod packages;
 mod prune;
 mod services;
 mod settings;
+mod ssh;
 mod sysusers;
 mod units;
 mod var;
@@ -111,6 +112,7 @@ pub fn assemble(inputs: &Inputs<'_>) -> Result<Root, Error> {
     firewall::write(&mut draft)?;
     report.certificates = certificates::write(&mut draft)?;
     services::write(&mut draft, &inputs.init, &templates)?;
+    ssh::write(&mut draft)?;
     units::install(&mut draft)?;
     let handoff = handoff::write(&mut draft, templates, accounts, kernel.early_modules.clone())?;
     var::replace(&mut draft)?;

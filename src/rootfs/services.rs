@@ -9,12 +9,18 @@ use crate::tree::Content;
 
 const STAGE: &str = "services";
 /// Our units; all are enabled.
-pub(super) const UNITS: [&str; 4] =
-    ["kiln-init.service", "kiln-network.service", "kiln-ready.service", "kiln-state.service"];
+pub(super) const UNITS: [&str; 6] = [
+    "kiln-init.service",
+    "kiln-interfaces.service",
+    "kiln-network.service",
+    "kiln-ready.service",
+    "kiln-recheck.service",
+    "kiln-state.service",
+];
 
 /// What every unit of ours may not do. `RestrictSUIDSGID=` is not here: systemd's filter for it
 /// answers every openat2 with ENOSYS, and openat2 is how kiln-init stays below its folders.
-const SANDBOX: &str = "\
+pub(super) const SANDBOX: &str = "\
 NoNewPrivileges=yes
 ProtectHome=yes
 ProtectKernelTunables=yes
@@ -49,6 +55,9 @@ pub(super) fn write(
         STAGE,
     )?;
     draft.write("/usr/lib/systemd/system/kiln-state.service", state_unit(program), STAGE)?;
+    draft.write("/usr/lib/systemd/system/kiln-recheck.service", recheck_unit(program), STAGE)?;
+    let unit = interfaces_unit(program);
+    draft.write("/usr/lib/systemd/system/kiln-interfaces.service", unit, STAGE)?;
     draft.write("/usr/lib/systemd/system/kiln-ready.service", ready_unit(program), STAGE)
 }
 
@@ -82,6 +91,39 @@ fn metadata_unit(program: &str, users: &str) -> String {
          [Install]\n\
          WantedBy=multi-user.target\n",
         path::PENDING
+    )
+}
+
+/// Asks the server that named a host whether it still does; nothing waits for that.
+fn recheck_unit(program: &str) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Instance of this machine, as its server knows it\n\
+         ConditionPathExists={}\n\
+         Wants=network-online.target\n\
+         After=network-online.target kiln-state.service\n\n\
+         [Service]\n\
+         Type=exec\n\
+         ExecStart={program} recheck\n\
+         {SANDBOX}\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n",
+        path::RECHECK
+    )
+}
+
+/// Looks whether the interfaces are there that metadata names; nothing waits for that.
+fn interfaces_unit(program: &str) -> String {
+    format!(
+        "[Unit]\n\
+         Description=Network interfaces that metadata names\n\
+         After=kiln-init.service systemd-udev-trigger.service\n\n\
+         [Service]\n\
+         Type=exec\n\
+         ExecStart={program} interfaces\n\
+         {SANDBOX}\n\
+         [Install]\n\
+         WantedBy=multi-user.target\n"
     )
 }
 

@@ -46,6 +46,9 @@ pub(super) fn install(draft: &mut Draft<'_>) -> Result<(), super::Error> {
     for unit in super::services::UNITS {
         enable(draft, "enable", unit, &mut done)?;
     }
+    if super::ssh::is_there(draft) {
+        enable(draft, "enable", super::ssh::UNIT, &mut done)?;
+    }
     if draft.has("/usr/lib/systemd/system/nftables.service") {
         enable(draft, "enable", "nftables.service", &mut done)?;
     }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -98,4 +99,24 @@ pub(crate) fn wait_ready(machine: &mut Machine, name: &str) -> Ready {
     };
     assert_eq!(ready, wanted);
     ready
+}
+
+/// A copy of an image that takes little more space than what is in it.
+pub(crate) fn copy_of(image: &Path, folder: &Path) -> PathBuf {
+    const BLOCK: usize = 1 << 16;
+    let copy = folder.join("disk.raw");
+    let mut from = fs::File::open(image).unwrap();
+    let mut to = fs::File::create(&copy).unwrap();
+    let len = from.metadata().unwrap().len();
+    to.set_len(len).unwrap();
+    let mut block = vec![0; BLOCK];
+    for offset in (0..len).step_by(BLOCK) {
+        let part = usize::try_from(len - offset).unwrap_or(BLOCK).min(BLOCK);
+        from.read_exact(&mut block[..part]).unwrap();
+        if block[..part].iter().any(|&byte| byte != 0) {
+            to.seek(SeekFrom::Start(offset)).unwrap();
+            to.write_all(&block[..part]).unwrap();
+        }
+    }
+    copy
 }

@@ -45,12 +45,16 @@ pub mod path {
     pub const SEED: &str = "/run/kiln/seed.json";
     /// Remote sources that are still to be asked (tmpfs, mode 0600).
     pub const PENDING: &str = "/run/kiln/pending.json";
+    /// Remote sources that are asked whether this host became another instance (tmpfs, mode 0600).
+    pub const RECHECK: &str = "/run/kiln/recheck.json";
     /// What first boot did: sources tried, timings (tmpfs, mode 0644).
     pub const FIRST_BOOT: &str = "/run/kiln/first-boot.json";
     /// Upper and work directory of the `/etc` overlay live below (tmpfs).
     pub const ETC_OVERLAY: &str = "/run/kiln/etc";
     /// State that survives reboots: identity and cached metadata, below `/var`.
     pub const STATE: &str = "/var/lib/kiln";
+    /// The machine's ssh host keys, below [`STATE`].
+    pub const SSH: &str = "/var/lib/kiln/ssh";
     /// File systems that kiln-init mounts for a moment.
     pub const SCRATCH: &str = "/run/kiln/mount";
 }

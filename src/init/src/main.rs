@@ -26,6 +26,9 @@ fn main() -> ExitCode {
         ["-q", "--", module] => pid1::load_for_kernel(module),
         [pid1::COLDPLUG] => pid1::coldplug(),
         ["metadata"] => service::metadata::run(),
+        ["recheck"] => service::recheck::run(),
+        ["interfaces"] => service::interfaces::run(),
+        ["ssh-keys"] => service::ssh::run(),
         ["network"] => service::network::run(),
         ["state"] => service::state::run(),
         ["ready"] => service::ready::run(),
@@ -33,7 +36,8 @@ fn main() -> ExitCode {
         ["answers", address] => service::answers::run(address),
         _ => {
             eprintln!(
-                "usage: kiln-init metadata | network | state | ready | status | answers ADDRESS:PORT"
+                "usage: kiln-init metadata | recheck | interfaces | network | state | ssh-keys | \
+                 ready | status | answers ADDRESS:PORT"
             );
             return ExitCode::from(2);
         }

@@ -68,6 +68,10 @@ pub struct Instance {
     /// The host's own address with prefix length; none with DHCP.
     pub address: Option<String>,
     pub machine_id: String,
+    /// MAC addresses that the metadata expects to find.
+    pub macs: Vec<String>,
+    /// The instance that this host was until now, if it becomes another one.
+    pub replaces: Option<String>,
     /// What templates see.
     pub values: serde_json::Value,
 }
@@ -163,12 +167,15 @@ pub fn decide(facts: &Facts<'_>) -> Result<FirstBoot, Error> {
     };
     asked::written(handoff, &metadata, &mut files).map_err(origin_of)?;
     let origin = facts.seed.map_or("none", |seed| &seed.origin).to_owned();
+    let macs = macs(&metadata);
     let instance = Instance {
         origin,
         instance_id: metadata.instance_id,
         hostname: hostname.short().to_owned(),
         address: address.map(|address| address.to_string()),
         machine_id: facts.machine_id.as_str().to_owned(),
+        macs,
+        replaces: None,
         values,
     };
     Ok(FirstBoot { files: files.0, instance, warnings })
@@ -247,6 +254,12 @@ impl Files {
         self.0.push(file);
         Ok(())
     }
+}
+
+/// Addresses by which metadata names interfaces.
+fn macs(metadata: &Metadata) -> Vec<String> {
+    let all = metadata.network.iter().flat_map(crate::network::Network::macs);
+    all.map(|mac| mac.to_string()).collect()
 }
 
 /// The name that metadata gives, else one of ours.

@@ -32,6 +32,11 @@ const KERNEL_EVENTS: u32 = 1;
 const BLOCK: &str = "/sys/class/block";
 /// The argument that makes this program load modules for present devices and end.
 pub(crate) const COLDPLUG: &str = "coldplug";
+/// Nicer than PID 1, which otherwise shares a single processor with what only prepares for later.
+const COLDPLUG_NICE: i32 = 10;
+/// Subsystems whose events can bring a disk or a medium; `module` also stands for drivers that
+/// are a source themselves, as fw_cfg's.
+const OF_INTEREST: [&str; 2] = ["block", "module"];
 /// After so long, a wait is announced.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -41,6 +46,16 @@ pub(super) struct Devices {
     loader: Loader,
     /// Loads modules for the devices that were there from the start.
     coldplug: Option<Coldplug>,
+    spent: Spent,
+}
+
+/// Time that is not this program's own.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    /// Until devices appeared.
+    pub(super) waiting: Duration,
+    /// In the kernel, with modules: reading, checking signatures, starting drivers.
+    pub(super) modules: Duration,
 }
 
 #[derive(Debug)]
@@ -96,13 +111,19 @@ impl Devices {
         )
         .during(task)?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, KERNEL_EVENTS)).during(task)?;
-        Ok(Self { socket, loader: Loader::open()?, coldplug: None })
+        Ok(Self { socket, loader: Loader::open()?, coldplug: None, spent: Spent::default() })
     }
 
-    pub(super) fn load_early(&self, modules: &[String]) {
+    pub(super) fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    pub(super) fn load_early(&mut self, modules: &[String]) {
+        let begun = Instant::now();
         for module in modules {
             self.loader.load(module);
         }
+        self.spent.modules += begun.elapsed();
     }
 
     /// Loads modules for every device there is, beside what this process does: the root seldom
@@ -122,7 +143,8 @@ impl Devices {
         self.coldplug.is_some()
     }
 
-    /// Waits for the next events and loads what they ask for; false when the time is over.
+    /// Waits until something happened that may have brought what is waited for, and loads modules
+    /// for what appears; false when the time is over.
     pub(super) fn wait(&mut self, deadline: &mut Deadline, what: &str) -> Result<bool> {
         loop {
             let now = Instant::now();
@@ -141,11 +163,14 @@ impl Devices {
         }
     }
 
-    /// Whether something happened.
+    /// Whether something of interest happened.
     fn poll(&mut self, timeout: &Timespec) -> Result<bool> {
         let mut handles = vec![PollFd::new(&self.socket, PollFlags::IN)];
         handles.extend(self.coldplug.iter().map(|it| PollFd::new(&it.handle, PollFlags::IN)));
-        match rustix::event::poll(&mut handles, Some(timeout)) {
+        let begun = Instant::now();
+        let outcome = rustix::event::poll(&mut handles, Some(timeout));
+        self.spent.waiting += begun.elapsed();
+        match outcome {
             Ok(0) | Err(Errno::INTR) => return Ok(false),
             Ok(_) => {}
             Err(error) => return Err(error).during("waiting for devices"),
@@ -154,25 +179,33 @@ impl Devices {
         if let Some(mut coldplug) = self.coldplug.take_if(|_| ended) {
             coldplug.process.wait().during("waiting for the loading of modules")?;
         }
-        self.drain()?;
-        Ok(true)
+        Ok(self.drain()? || ended)
     }
 
-    fn drain(&self) -> Result<()> {
+    /// Takes every event that is there; whether one is of interest.
+    fn drain(&mut self) -> Result<bool> {
         let mut buffer = vec![0; 16 << 10];
+        let mut is_of_interest = false;
         loop {
             match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
                 Ok((n, _)) => {
                     let event = Uevent::from_message(&buffer[..n]);
+                    let subsystem = event.get("SUBSYSTEM").unwrap_or("");
+                    is_of_interest |= OF_INTEREST.contains(&subsystem);
                     if let (Some("add"), Some(modalias)) =
                         (event.get("ACTION"), event.get("MODALIAS"))
                     {
+                        let begun = Instant::now();
                         self.loader.load(modalias);
+                        self.spent.modules += begun.elapsed();
                     }
                 }
                 // Events were lost: look at everything again.
-                Err(Errno::NOBUFS) => load_for_present(&self.loader),
-                Err(Errno::AGAIN) => return Ok(()),
+                Err(Errno::NOBUFS) => {
+                    load_for_present(&self.loader);
+                    is_of_interest = true;
+                }
+                Err(Errno::AGAIN) => return Ok(is_of_interest),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(error).during("reading a device event"),
             }
@@ -182,6 +215,8 @@ impl Devices {
 
 /// `kiln-init coldplug`, in the initramfs.
 pub(crate) fn coldplug() -> Result<()> {
+    // Without it, everything works as well and PID 1 is slower.
+    let _ = rustix::process::setpriority_process(None, COLDPLUG_NICE);
     load_for_present(&Loader::open()?);
     Ok(())
 }

@@ -16,14 +16,22 @@ use crate::{files::read_limited, vmware};
 const SMBIOS_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
 const SMBIOS_MAX: u64 = 1 << 20;
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name";
+/// At this time, only the opened root.
+const DEVICE_MAPPER: &str = "dm-";
 const FW_CFG_MAX: u64 = 256 << 10;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Machine {
     seen: BTreeSet<String>,
+    /// Partitions that hold the image and its state, by UUID: never a medium.
+    own: Vec<String>,
 }
 
 impl Machine {
+    pub(super) fn without(own: Vec<String>) -> Self {
+        Self { seen: BTreeSet::new(), own }
+    }
+
     /// Names of the devices that were looked at, for messages.
     pub(super) fn seen(&self) -> Vec<&str> {
         self.seen.iter().map(String::as_str).collect()
@@ -61,7 +69,9 @@ impl source::Machine for Machine {
     fn media(&mut self) -> Vec<(String, Medium)> {
         let mut media = Vec::new();
         for block in block_devices() {
-            if !self.seen.insert(block.name.clone()) {
+            let is_own = block.partition.as_ref().is_some_and(|uuid| self.own.contains(uuid))
+                || block.name.starts_with(DEVICE_MAPPER);
+            if is_own || !self.seen.insert(block.name.clone()) {
                 continue;
             }
             match File::open(block.path()) {

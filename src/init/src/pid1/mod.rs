@@ -10,47 +10,49 @@ mod machine;
 mod modules;
 mod mounts;
 mod root;
+mod search;
 mod state;
 mod stop;
 
 use std::{collections::BTreeMap, convert::Infallible, time::Instant};
 
-use kiln_contract::path::{FIRST_BOOT, HANDOFF, INSTANCE, PENDING, SEED, SYSROOT, TEMPLATES};
+use kiln_contract::path::{
+    FIRST_BOOT, HANDOFF, INSTANCE, PENDING, RECHECK, SEED, SYSROOT, TEMPLATES,
+};
 use kiln_init::{
     first_boot::{self, Facts, FirstBoot},
-    handoff::{Absent, Handoff, InstanceChange, Invalid, Phase},
-    metadata::Seed,
-    source::Search,
+    handoff::{Absent, Handoff, Phase},
 };
 
 use crate::{
     console::say,
     error::{Result, Stop, While as _},
     files::{Below, private, read_limited},
-    service::{metadata::Pending, status::Summary},
+    service::status::{Step, Summary},
 };
 use devices::Devices;
+use machine::Machine;
+use search::Found;
 
 pub(crate) use devices::{COLDPLUG, coldplug};
 pub(crate) use modules::load_for_kernel;
+pub(crate) use search::instance_id;
+pub(crate) use stop::on_failure;
 
 /// Bytes of the hand-off and of a template's source.
 const FILE_MAX: u64 = 1 << 20;
-
-/// Seconds until modules that load longer are no reason to wait for a medium.
-const COLDPLUG_WAIT: u32 = 60;
 
 /// Everything, in order. Returns only into the stop.
 pub(crate) fn run() -> ! {
     stop::hold_on_panic();
     let started = Instant::now();
-    match boot(started) {
+    match boot(Steps::since(started)) {
         Ok(never) => match never {},
         Err(error) => stop::stop(&error),
     }
 }
 
-fn boot(started: Instant) -> Result<Infallible> {
+fn boot(mut steps: Steps) -> Result<Infallible> {
     mounts::first()?;
     let handoff = read_handoff()?;
     modules::offer_to_kernel()?;
@@ -65,38 +67,63 @@ fn boot(started: Instant) -> Result<Infallible> {
         handoff.role,
         handoff.version,
         root.device,
-        seconds(started)
+        steps.end("root opened", &devices)
     ));
     mounts::etc_overlay()?;
     let state = state::read(handoff.var_partition.as_deref(), &mut devices)?;
-    let Found { seed, tried, pending, is_new } = find_seed(&handoff, state.seed, &mut devices)?;
-    let known = state.machine_id.filter(|_| !is_new);
+    steps.end("state read", &devices);
+    let own = root.partitions.into_iter().chain(handoff.var_partition.clone());
+    let machine = Machine::without(own.map(|uuid| uuid.to_ascii_lowercase()).collect());
+    let found = search::find(&handoff, state.seed, machine, &mut devices)?;
+    steps.end("metadata searched", &devices);
+    let known = state.machine_id.filter(|_| found.replaces.is_none());
     let machine_id = known.map_or_else(state::new_machine_id, Ok)?;
     let templates = read_templates(&handoff, SYSROOT, Phase::Initramfs)?;
     // Until a server has said who the host is, it is nobody: only its network works.
     let nobody = Handoff { absent: Absent::Dhcp, templates: Vec::new(), ..handoff.clone() };
-    let handoff = if pending.is_some() { nobody } else { handoff };
-    let decision = first_boot::decide(&Facts {
+    let handoff = if found.pending.is_some() { nobody } else { handoff };
+    let mut decision = first_boot::decide(&Facts {
         handoff: &handoff,
-        seed: seed.as_ref(),
-        tried: &tried,
+        seed: found.seed.as_ref(),
+        tried: &found.tried,
         machine_id: &machine_id,
         templates: &templates,
     })
     .or_stop()?;
+    decision.instance.replaces = found.replaces.clone();
+    steps.end("decided", &devices);
     report(&decision);
-    write(&decision, seed.as_ref(), &tried, started)?;
-    if let Some(pending) = pending {
-        let bytes = serde_json::to_vec(&pending).during("writing what is still to be asked")?;
-        Below::open("/")?.write(&private(PENDING, 0o600, bytes))?;
-    }
-    say(format_args!("first boot done after {}, starting systemd", seconds(started)));
+    write_host(&decision)?;
+    let total = steps.end("written", &devices);
+    say(format_args!("first boot done after {total} ({}), starting systemd", steps.own()));
+    hand_over(&decision, &found, steps.list)?;
     modules::withdraw_from_kernel();
     root::switch()
 }
 
-fn seconds(since: Instant) -> String {
-    format!("{:.2} s", since.elapsed().as_secs_f64())
+/// The steps of this boot, timed.
+#[derive(Debug)]
+struct Steps {
+    started: Instant,
+    list: Vec<Step>,
+}
+
+impl Steps {
+    fn since(started: Instant) -> Self {
+        Self { started, list: Vec::new() }
+    }
+
+    /// Notes that a step has ended; the time since the start, for people.
+    fn end(&mut self, name: &str, devices: &Devices) -> String {
+        let (after, spent) = (self.started.elapsed(), devices.spent());
+        self.list.push(Step::new(name, after, spent.waiting, spent.modules));
+        format!("{:.2} s", after.as_secs_f64())
+    }
+
+    /// What the time until now went to.
+    fn own(&self) -> String {
+        self.list.last().map(Step::shares).unwrap_or_default()
+    }
 }
 
 fn read_handoff() -> Result<Handoff> {
@@ -105,136 +132,6 @@ fn read_handoff() -> Result<Handoff> {
         .ok_or_else(|| Stop::new(format_args!("the initramfs has no '{HANDOFF}'")))?;
     let handoff = Handoff::parse(&bytes).during(format_args!("reading '{HANDOFF}'"))?;
     Ok(handoff)
-}
-
-/// What the search for metadata came to.
-#[derive(Debug)]
-struct Found {
-    seed: Option<Seed>,
-    tried: Vec<&'static str>,
-    /// Remote sources that may still have some.
-    pending: Option<Pending>,
-    /// Whether the host becomes another instance than the one that it was.
-    is_new: bool,
-}
-
-/// The documents of the first source that has some; else what an earlier boot kept; else whom to
-/// ask later.
-fn find_seed(handoff: &Handoff, kept: Option<Seed>, devices: &mut Devices) -> Result<Found> {
-    let mut machine = machine::Machine::default();
-    let searched = search(handoff, kept.is_some(), &mut machine, devices);
-    let (search, waited) = match searched {
-        Err(error) if handoff.invalid == Invalid::Fallback => {
-            say(format_args!("warning: {error}"));
-            let tried = handoff.sources.iter().map(|source| source.word()).collect();
-            return decided(handoff, None, kept, tried, None, String::new());
-        }
-        other => other?,
-    };
-    let tried = search.tried();
-    let pending = if kept.is_none() { Pending::of(handoff, &search)? } else { None };
-    let facts = format!("waited {waited} s; block devices: {}", machine.seen().join(" "));
-    let mut seed = search.finish();
-    if let (Some(new), Invalid::Fallback) = (&seed, handoff.invalid)
-        && let Err(error) = new.read(|_| serde_json::Value::Null)
-    {
-        say(format_args!("warning: {error}"));
-        seed = None;
-    }
-    // A line alone names the host; its documents may still be on a server.
-    let has_documents = seed.as_ref().is_some_and(Seed::has_documents);
-    decided(handoff, seed, kept, tried, pending.filter(|_| !has_documents), facts)
-}
-
-/// Looks until there are documents, or nothing more will come; also the seconds it waited.
-fn search(
-    handoff: &Handoff,
-    is_known: bool,
-    machine: &mut machine::Machine,
-    devices: &mut Devices,
-) -> Result<(Search, u32)> {
-    let mut search = Search::start(&handoff.sources, machine).or_stop()?;
-    let mut deadline = devices::Deadline::after(COLDPLUG_WAIT);
-    let mut wait = 0;
-    let mut in_coldplug = true;
-    while search.look(machine).or_stop()?.is_none() && search.waits() {
-        if in_coldplug && !devices.in_coldplug() {
-            // Only now does the source's own time begin: its controller has its module. A host
-            // that has its metadata does not wait for a medium that was taken out.
-            wait = if !is_known && search.is_patient() { handoff.source_wait } else { 0 };
-            deadline = devices::Deadline::after(wait);
-            in_coldplug = false;
-        }
-        let what = if in_coldplug { "this machine's drivers" } else { "a metadata medium" };
-        if !devices.wait(&mut deadline, what)? {
-            break;
-        }
-    }
-    Ok((search, wait))
-}
-
-/// Which of the seeds counts.
-fn decided(
-    handoff: &Handoff,
-    seed: Option<Seed>,
-    kept: Option<Seed>,
-    tried: Vec<&'static str>,
-    pending: Option<Pending>,
-    facts: String,
-) -> Result<Found> {
-    let mut is_new = false;
-    let seed = match (seed, kept) {
-        (Some(_), _) | (None, None) if pending.is_some() => {
-            say("no metadata on this machine: servers are asked once the network is up");
-            None
-        }
-        (Some(seed), Some(kept)) => {
-            let [id, old] = [&seed, &kept].map(instance_id);
-            match handoff.instance_change {
-                _ if id == old => {
-                    say(format_args!("metadata from {}", seed.origin));
-                    Some(seed)
-                }
-                InstanceChange::Keep => {
-                    say(format_args!(
-                        "warning: {} names another instance, '{id}'; this host stays '{old}'",
-                        seed.origin
-                    ));
-                    Some(kept)
-                }
-                InstanceChange::Reprovision => {
-                    say(format_args!("this host was '{old}' and becomes the instance '{id}'"));
-                    is_new = true;
-                    Some(seed)
-                }
-            }
-        }
-        (Some(seed), None) => {
-            say(format_args!("metadata from {}", seed.origin));
-            Some(seed)
-        }
-        (None, Some(kept)) => {
-            say(format_args!("metadata as kept from {}", kept.origin));
-            Some(kept)
-        }
-        (None, None) if handoff.absent == Absent::Refuse => {
-            return Err(Stop::new(format_args!(
-                "no metadata, which this image needs: tried {}; {facts}",
-                tried.join(", ")
-            )));
-        }
-        (None, None) => {
-            say(format_args!("no metadata (tried {}): DHCP", tried.join(", ")));
-            None
-        }
-    };
-    Ok(Found { seed, tried, pending, is_new })
-}
-
-/// The instance that a seed names; what is wrong with it is told when it is read whole.
-fn instance_id(seed: &Seed) -> String {
-    let metadata = seed.read(|_| serde_json::Value::Null);
-    metadata.map_or_else(|_| "?".to_owned(), |metadata| metadata.instance_id)
 }
 
 /// Sources of one phase's templates, by target.
@@ -267,24 +164,28 @@ fn report(decision: &FirstBoot) {
     ));
 }
 
-fn write(
-    decision: &FirstBoot,
-    seed: Option<&Seed>,
-    tried: &[&'static str],
-    started: Instant,
-) -> Result<()> {
+/// Writes what the host becomes.
+fn write_host(decision: &FirstBoot) -> Result<()> {
     let below = Below::open(SYSROOT)?;
-    for file in &decision.files {
-        below.write(file)?;
-    }
+    decision.files.iter().try_for_each(|file| below.write(file))
+}
+
+/// Leaves to the services in the root what they go on from.
+fn hand_over(decision: &FirstBoot, found: &Found, steps: Vec<Step>) -> Result<()> {
     let run = Below::open("/")?;
     let instance = serde_json::to_vec(&decision.instance).during("writing the instance")?;
     run.write(&private(INSTANCE, 0o600, instance))?;
-    if let Some(seed) = seed {
+    if let Some(seed) = &found.seed {
         let seed = serde_json::to_vec(seed).during("writing the seed")?;
         run.write(&private(SEED, 0o600, seed))?;
     }
-    let summary = Summary::new(decision, tried, started.elapsed());
+    for (path, pending) in [(PENDING, &found.pending), (RECHECK, &found.recheck)] {
+        if let Some(pending) = pending {
+            let bytes = serde_json::to_vec(pending).during("writing what is still to be asked")?;
+            run.write(&private(path, 0o600, bytes))?;
+        }
+    }
+    let summary = Summary::new(decision, found.answers.clone(), steps);
     let summary = serde_json::to_vec_pretty(&summary).during("writing the summary")?;
     run.write(&private(FIRST_BOOT, 0o644, summary))
 }

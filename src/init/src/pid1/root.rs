@@ -39,6 +39,8 @@ const INIT: &str = "/sbin/init";
 pub(super) struct Root {
     /// Name of the data partition.
     pub(super) device: String,
+    /// UUIDs of the data partition and of the hash tree's.
+    pub(super) partitions: [String; 2],
 }
 
 /// Finds the partitions of the command line's root hash, opens and mounts them.
@@ -61,7 +63,7 @@ pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
         "mounting the root of {}-{} from '{}'",
         handoff.cluster, handoff.role, data.name
     ))?;
-    Ok(Root { device: data.name })
+    Ok(Root { device: data.name, partitions: root_hash.partitions() })
 }
 
 fn root_hash() -> Result<RootHash> {

@@ -13,22 +13,27 @@ const READING_TIME: Duration = Duration::from_secs(10);
 
 pub(super) fn stop(error: &dyn Display) -> ! {
     say(format_args!("first boot stopped: {error}"));
-    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let choice = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(ON_FAILURE)?.strip_prefix('='))
-        .next_back();
-    let command = match choice {
-        Some("reboot") => Some(RebootCommand::Restart),
-        Some("poweroff") => Some(RebootCommand::PowerOff),
-        _ => None,
-    };
-    if let Some(command) = command {
+    if let Some(command) = on_failure() {
         thread::sleep(READING_TIME);
         rustix::fs::sync();
         let _ = rustix::system::reboot(command);
     }
     hold()
+}
+
+/// What the kernel command line wants done with a machine whose first boot was refused; none is
+/// to hold.
+pub(crate) fn on_failure() -> Option<RebootCommand> {
+    let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let choice = command_line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix(ON_FAILURE)?.strip_prefix('='))
+        .next_back();
+    match choice {
+        Some("reboot") => Some(RebootCommand::Restart),
+        Some("poweroff") => Some(RebootCommand::PowerOff),
+        _ => None,
+    }
 }
 
 /// A panic of ours must not become the kernel's: PID 1 that ends is a kernel panic without a word.

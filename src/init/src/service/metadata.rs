@@ -9,7 +9,6 @@ use std::{
     fs,
     io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpStream, ToSocketAddrs as _},
-    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -26,24 +25,27 @@ use kiln_init::{
         http::{Connection, Network},
         url::{Host, Url},
     },
-    source::Search,
+    source::{Answer, Search},
 };
+use rustix::system::RebootCommand;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    handoff, instance,
+    command, handoff, instance,
     netlink::{addresses, default_interface},
-    status::Summary,
+    status::{Step, Summary},
 };
 use crate::{
     console::say,
     error::{Result, Stop, While as _},
     files::{Below, private},
-    pid1::read_templates,
+    pid1::{on_failure, read_templates},
 };
 
 /// Servers are slower than disks, whatever the image says of the latter.
 const LEAST: Duration = Duration::from_secs(60);
+/// How long a message stays on the screen before the machine goes.
+const READING_TIME: Duration = Duration::from_secs(10);
 const DMI: &str = "/sys/class/dmi/id";
 const PROVISIONAL_NETWORK: &str = "/etc/systemd/network/10-kiln-dhcp.network";
 
@@ -56,8 +58,13 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Whom to ask, if the search found nothing and there is somebody.
-    pub(crate) fn of(handoff: &Handoff, search: &Search) -> Result<Option<Self>> {
+    /// Whom to ask, if the search found nothing and there is somebody; why others are not asked
+    /// is put among the answers.
+    pub(crate) fn of(
+        handoff: &Handoff,
+        search: &Search,
+        answers: &mut [Answer],
+    ) -> Result<Option<Self>> {
         let declared = search.remote();
         if declared.is_empty() {
             return Ok(None);
@@ -66,6 +73,10 @@ impl Pending {
         let seedfrom = search.line().and_then(|line| line.seed_url.as_deref());
         let url = handoff.url.as_deref();
         let planned = remote::plan(&declared, &command_line, url, seedfrom, &dmi()).or_stop()?;
+        for (source, why) in &planned.silent {
+            let answer = answers.iter_mut().find(|answer| answer.source == source.word());
+            answer.into_iter().for_each(|answer| (*why).clone_into(&mut answer.said));
+        }
         let line = search.line().cloned().unwrap_or_default();
         Ok(Some(Self { asks: planned.asks, line }).filter(|pending| !pending.asks.is_empty()))
     }
@@ -80,6 +91,11 @@ pub(crate) fn run() -> Result<()> {
         Ok(()) => Ok(()),
         Err(stop) => {
             say(format_args!("first boot stopped: {stop}"));
+            if let Some(choice) = on_failure() {
+                thread::sleep(READING_TIME);
+                let verb = if choice == RebootCommand::Restart { "reboot" } else { "poweroff" };
+                command("systemctl", verb)?;
+            }
             loop {
                 thread::park();
             }
@@ -92,7 +108,8 @@ fn become_somebody() -> Result<()> {
     let handoff = handoff()?;
     let pending: Pending = serde_json::from_slice(&super::read(PENDING)?)
         .during(format_args!("reading '{PENDING}'"))?;
-    let seed = match ask(&handoff, &pending) {
+    let mut summary = Summary::read()?;
+    let seed = match ask(&handoff, &pending, &mut summary.sources) {
         Err(stop) if handoff.invalid == Invalid::Fallback => {
             say(format_args!("warning: {stop}"));
             None
@@ -109,7 +126,8 @@ fn become_somebody() -> Result<()> {
     if let Some(seed) = &seed {
         say(format_args!("metadata from {}", seed.origin));
     }
-    let machine_id: MachineId = instance()?
+    let before = instance()?;
+    let machine_id: MachineId = before
         .machine_id
         .parse()
         .map_err(|()| Stop::new("the instance's machine id is damaged"))?;
@@ -126,29 +144,39 @@ fn become_somebody() -> Result<()> {
     for warning in &decision.warnings {
         say(format_args!("warning: {warning}"));
     }
-    apply(&decision, seed.as_ref(), &tried, started)
+    let asked = Step::new("servers asked", started.elapsed(), Duration::ZERO, Duration::ZERO);
+    let mut steps = summary.steps;
+    steps.push(asked);
+    apply(&decision, seed.as_ref(), summary.sources, steps)
 }
 
-/// The first answer with documents.
-fn ask(handoff: &Handoff, pending: &Pending) -> Result<Option<Seed>> {
+/// The first answer with documents; what everybody said is put among the answers.
+pub(super) fn ask(
+    handoff: &Handoff,
+    pending: &Pending,
+    answers: &mut [Answer],
+) -> Result<Option<Seed>> {
     let (interface, mac) = interface()?;
     let facts = remote::Facts { dmi: dmi(), interface, mac };
     let budget = LEAST.max(Duration::from_secs(u64::from(handoff.source_wait)));
     let mut network = Sockets { started: Instant::now() };
     let mut silent = Vec::new();
     for ask in &pending.asks {
-        say(format_args!(
-            "asking {} for metadata, up to {} s",
-            ask.source().word(),
-            budget.as_secs()
-        ));
+        let word = ask.source().word();
+        say(format_args!("asking {word} for metadata, up to {} s", budget.as_secs()));
         let mut client = Client::new(&mut network, budget);
-        match ask.documents(&facts, &mut client) {
-            Ok(Some(seed)) => return Ok(Some(Seed { line: pending.line.clone(), ..seed })),
-            Ok(None) => silent.push(format!("{} has nothing for this host", ask.source().word())),
-            Err(remote::Error::Silent(why)) => silent.push(why),
+        let (said, seed) = match ask.documents(&facts, &mut client) {
+            Ok(Some(seed)) => ("has the documents".to_owned(), Some(seed)),
+            Ok(None) => (format!("{word} has nothing for this host"), None),
+            Err(remote::Error::Silent(why)) => (why, None),
             Err(remote::Error::Refused(why)) => return Err(Stop::new(why)),
+        };
+        let answer = answers.iter_mut().find(|answer| answer.source == word);
+        answer.into_iter().for_each(|answer| answer.said.clone_from(&said));
+        if let Some(seed) = seed {
+            return Ok(Some(Seed { line: pending.line.clone(), ..seed }));
         }
+        silent.push(said);
     }
     say(format_args!("no metadata from servers: {}", silent.join("; ")));
     Ok(None)
@@ -194,8 +222,8 @@ fn check_names(decision: &FirstBoot) -> Result<()> {
 fn apply(
     decision: &FirstBoot,
     seed: Option<&Seed>,
-    tried: &[&'static str],
-    started: Instant,
+    answers: Vec<Answer>,
+    steps: Vec<Step>,
 ) -> Result<()> {
     let below = Below::open("/")?;
     // The provisional one matches every interface, and its name may sort first.
@@ -211,15 +239,10 @@ fn apply(
         let bytes = serde_json::to_vec(seed).during("writing the seed")?;
         below.write(&private(SEED, 0o600, bytes))?;
     }
-    let summary = Summary::new(decision, tried, started.elapsed());
+    let summary = Summary::new(decision, answers, steps);
     let summary = serde_json::to_vec_pretty(&summary).during("writing the summary")?;
     below.write(&private(FIRST_BOOT, 0o644, summary))?;
-    let reload = Command::new("networkctl").arg("reload").stdin(Stdio::null()).output();
-    let reload = reload.during("starting networkctl")?;
-    if !reload.status.success() {
-        let text = String::from_utf8_lossy(&reload.stderr).into_owned();
-        return Err(Stop::new(format_args!("reloading the network: {}", text.trim())));
-    }
+    command("networkctl", "reload")?;
     let instance = &decision.instance;
     say(format_args!(
         "host {}, address {}, instance {}, {} files",

@@ -4,7 +4,9 @@
 //! Each file is on the disk before it has its name, so a power cut leaves the old one, the new
 //! one or none, and the next boot goes on from there.
 
-use kiln_contract::path::{SEED, STATE};
+use std::{fs, io::ErrorKind};
+
+use kiln_contract::path::{SEED, SSH, STATE};
 use kiln_init::source::guestinfo;
 
 use super::{FILE_MAX, handoff, instance};
@@ -21,6 +23,9 @@ pub(crate) const SEED_FILE: &str = "seed.json";
 pub(crate) fn run() -> Result<()> {
     let instance = instance()?;
     let below = Below::durable("/")?;
+    if instance.replaces.is_some() {
+        forget()?;
+    }
     keep(&below, MACHINE_ID, 0o444, format!("{}\n", instance.machine_id).into_bytes())?;
     if let Some(seed) = read_limited(SEED, FILE_MAX).during(format_args!("reading '{SEED}'"))? {
         keep(&below, SEED_FILE, 0o600, seed)?;
@@ -28,6 +33,25 @@ pub(crate) fn run() -> Result<()> {
     // Only now: what is overwritten there must be kept here.
     if handoff()?.wipe && instance.origin == guestinfo::ORIGIN {
         vmware::wipe(&guestinfo::KEYS).during("overwriting guestinfo")?;
+    }
+    Ok(())
+}
+
+/// Keeps other documents, from which the next boot makes another host.
+pub(crate) fn replace_seed(bytes: Vec<u8>) -> Result<()> {
+    // Without a machine id a seed makes a new one; the other way round, the old host would come back.
+    forget()?;
+    Below::durable("/")?.write(&private(&format!("{STATE}/{SEED_FILE}"), 0o600, bytes))
+}
+
+/// Removes what made this machine the one that it was.
+fn forget() -> Result<()> {
+    let task = "removing the identity of another instance";
+    for outcome in [fs::remove_dir_all(SSH), fs::remove_file(format!("{STATE}/{MACHINE_ID}"))] {
+        match outcome {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).during(task),
+            _ => {}
+        }
     }
     Ok(())
 }

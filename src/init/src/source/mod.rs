@@ -22,6 +22,7 @@ pub mod ovf;
 use std::io;
 
 use kiln_contract::cmdline::{DATASOURCE, URL};
+use serde::{Deserialize, Serialize};
 
 pub use line::{LineError, on_command_line, parse_line};
 pub use offline::Offline;
@@ -76,6 +77,14 @@ pub enum Error {
     ConfigDrive(#[from] config_drive::Error),
     #[error(transparent)]
     Ovf(#[from] ovf::Error),
+}
+
+/// What a source said, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Answer {
+    pub source: String,
+    pub said: String,
 }
 
 /// The search for documents; it goes on while devices appear.
@@ -248,6 +257,23 @@ impl Search {
         self.line.as_ref()
     }
 
+    /// What each source had, in order.
+    pub fn answers(&self) -> Vec<Answer> {
+        let found = self.found.as_ref().map(|(index, _)| *index);
+        let is_named = self.line.as_ref().is_some_and(Line::says_something);
+        let answer = |(index, source): (usize, &Source)| {
+            let said = match found {
+                Some(best) if index == best => "has the documents",
+                Some(best) if index > best => "comes after the one with the documents",
+                _ if source.is_remote() => "is asked once the network is up",
+                _ if *source == Source::Cmdline && is_named => "names the host, without documents",
+                _ => nothing(*source),
+            };
+            Answer { source: source.word().to_owned(), said: said.to_owned() }
+        };
+        self.sources.iter().enumerate().map(answer).collect()
+    }
+
     /// The sources in order, for messages.
     pub fn tried(&self) -> Vec<&'static str> {
         let name = |source: &Source| match source {
@@ -259,6 +285,20 @@ impl Search {
 
     fn with_line(&self, seed: Seed) -> Seed {
         Seed { line: self.line.clone().unwrap_or_default(), ..seed }
+    }
+}
+
+/// How a source looks that has no documents.
+fn nothing(source: Source) -> &'static str {
+    match source {
+        Source::Cmdline => "the kernel command line has no document",
+        Source::Smbios => "SMBIOS has no string of ours",
+        Source::FwCfg => "fw_cfg has no item of ours",
+        Source::Nocloud => "no medium is labelled 'cidata'",
+        Source::ConfigDrive => "no medium is labelled 'config-2'",
+        Source::Guestinfo => "no key is set, or this is no VMware",
+        Source::Ovf => "no medium has 'ovf-env.xml', and guestinfo has no environment",
+        Source::Http | Source::Ec2 | Source::Openstack => "has nothing for this host",
     }
 }
 
