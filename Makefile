@@ -43,8 +43,8 @@ test-power-cut: images ## Cut the power at 30 random moments of the first boot (
 
 CASES := 20000
 test-random: ## Long randomised runs over everything that reads what others wrote, in 1 GiB (10 minutes)
-	cargo test --release --workspace --locked --lib --no-run
-	ulimit -v 1048576 && PROPTEST_CASES=$(CASES) cargo test --release --workspace --locked --lib
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER='prlimit --data=1073741824 --' \
+	PROPTEST_CASES=$(CASES) cargo test --release --workspace --locked --lib
 
 bench: images ## Ratios: whole builds, and the squashfs writer against mksquashfs
 	cargo bench --locked --bench build

@@ -222,7 +222,8 @@ fn assemble(shared: &Shared<'_>, plan: &Plan) -> Result<Root> {
         .binaries
         .iter()
         .map(|(path, binary)| {
-            Ok((path.clone(), sys::fs::content(&shared.folder.join(&binary.source))?))
+            let source = shared.folder.join(&binary.source);
+            Ok((path.clone(), sys::fs::pinned(&source, &binary.sha256)?))
         })
         .collect::<Result<_>>()?;
     rootfs::assemble(&rootfs::Inputs {

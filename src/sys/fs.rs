@@ -12,7 +12,11 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::scratch::ScratchFile;
-use crate::tree::{Content, Source};
+use crate::{
+    digest::{Digest, Hasher},
+    error::refuse,
+    tree::{Content, Source},
+};
 
 /// A file opened for reading at offsets.
 #[derive(Debug)]
@@ -46,6 +50,29 @@ pub fn source(file: &File, path: &Path) -> Result<Arc<dyn Source>> {
 pub fn content(path: &Path) -> Result<Content> {
     let (source, len) = open_source(path)?;
     Ok(Content::Window { source, offset: 0, len })
+}
+
+/// The same for a file that must have a digest, which is computed first.
+pub fn pinned(path: &Path, sha256: &Digest) -> Result<Content> {
+    let content = content(path)?;
+    let mut hasher = Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    let (mut offset, len) = (0, content.len());
+    while offset < len {
+        let n = buffer.len().min(usize::try_from(len - offset).unwrap_or(usize::MAX));
+        content.read_exact_at(&mut buffer[..n], offset)?;
+        hasher.update(&buffer[..n]);
+        offset += n as u64;
+    }
+    let found = hasher.finish();
+    if found == *sha256 {
+        return Ok(content);
+    }
+    Err(refuse(
+        format!("expected SHA-256 {sha256}, found {found}"),
+        "restore the file, or pin what it is now",
+    ))
+    .with_context(|| format!("reading '{}'", path.display()))
 }
 
 pub fn open(path: &Path) -> Result<File> {
@@ -159,4 +186,23 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Removes a folder and everything in it.
 pub fn remove_dirs(path: &Path) -> Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("removing folder '{}'", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_what_was_pinned_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        let bytes = vec![7; (1 << 20) + 5];
+        fs::write(&path, &bytes).unwrap();
+        let pin = Digest::of(&bytes);
+        assert_eq!(pinned(&path, &pin).unwrap().len(), bytes.len() as u64);
+        fs::write(&path, "other").unwrap();
+        let error = format!("{:#}", pinned(&path, &pin).unwrap_err());
+        let found = Digest::of(b"other");
+        assert!(error.contains(&format!("expected SHA-256 {pin}, found {found}")), "{error}");
+    }
 }
