@@ -28,6 +28,7 @@ pub mod yaml;
 pub mod plan;
 
 pub mod debian;
+pub mod kubernetes;
 pub mod lock;
 
 pub mod fetch;
