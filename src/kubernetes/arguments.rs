@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::{
     flags::Component,
-    settings::{API_PORT, ControlPlane, ETC, KubeletRole, PerHost, ProxyMode, Settings},
+    settings::{API_PORT, ControlPlane, ETC, Machine, PerHost, ProxyMode, Settings},
 };
 
 /// One flag with its value.
@@ -70,7 +70,7 @@ fn pki(name: &str) -> String {
 }
 
 /// The arguments of a program, those that the person added last, sorted by name.
-pub fn arguments(component: Component, settings: &Settings, role: KubeletRole) -> Vec<Argument> {
+pub fn arguments(component: Component, settings: &Settings, role: Machine) -> Vec<Argument> {
     let mut list = generated(component, settings, role);
     let mut extra: Vec<_> = settings.extra.get(&component).into_iter().flatten().collect();
     extra.sort_by_key(|flag| flag.name.trim_start_matches('-'));
@@ -93,10 +93,10 @@ pub(super) fn is_fixed(component: Component, settings: &Settings, flag: &str) ->
             .iter()
             .any(|argument| argument.flag == flag && !argument.is_tunable)
     };
-    is(KubeletRole::Node) || is(KubeletRole::ControlPlane)
+    is(Machine::Node) || is(Machine::ControlPlane)
 }
 
-fn generated(component: Component, settings: &Settings, role: KubeletRole) -> List {
+fn generated(component: Component, settings: &Settings, role: Machine) -> List {
     let mut list = List::default();
     match component {
         Component::ApiServer => api_server(&mut list, settings),
@@ -250,7 +250,7 @@ fn scheduler(list: &mut List, settings: &Settings) {
     list.fixed("client-ca-file", pki("ca.crt"));
 }
 
-fn kubelet(list: &mut List, settings: &Settings, role: KubeletRole) {
+fn kubelet(list: &mut List, settings: &Settings, role: Machine) {
     let minor = settings.version.minor.get();
     list.fixed("config", etc("kubelet.yaml"));
     list.fixed("bootstrap-kubeconfig", etc("bootstrap-kubelet.conf"));
@@ -265,7 +265,7 @@ fn kubelet(list: &mut List, settings: &Settings, role: KubeletRole) {
     }
     list.host("node-ip", PerHost::Address);
     list.host("hostname-override", PerHost::Hostname);
-    if role == KubeletRole::ControlPlane && minor < 23 {
+    if role == Machine::ControlPlane && minor < 23 {
         list.fixed("register-with-taints", format_args!("{}=:NoSchedule", taint(settings)));
     }
 }

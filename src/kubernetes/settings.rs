@@ -70,9 +70,9 @@ pub enum ControlPlane {
     StaticPods,
 }
 
-/// What a kubelet's machine is for.
+/// What a machine is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum KubeletRole {
+pub enum Machine {
     Node,
     /// Only pods that tolerate the control plane's taint come here.
     ControlPlane,
