@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::{
     flags::Component,
-    settings::{API_PORT, ControlPlane, ETC, Machine, PerHost, ProxyMode, Settings},
+    settings::{API_PORT, ETC, Machine, PerHost, ProxyMode, Settings},
 };
 
 /// One flag with its value.
@@ -109,7 +109,6 @@ fn generated(component: Component, settings: &Settings, role: Machine) -> List {
 }
 
 fn api_server(list: &mut List, settings: &Settings) {
-    let minor = settings.version.minor.get();
     let key = |name: &str| settings.secret_path(Component::ApiServer, &format!("pki/{name}"));
     list.host("advertise-address", PerHost::Address);
     list.fixed("bind-address", "0.0.0.0");
@@ -165,7 +164,6 @@ fn api_server(list: &mut List, settings: &Settings) {
         list.fixed("encryption-provider-config", path);
     }
     list.tunable("profiling", false);
-    debug_assert!(minor >= 20);
 }
 
 /// The folder of the audit log.
@@ -320,9 +318,4 @@ pub fn secrets(component: Component, settings: &Settings) -> Vec<&'static str> {
         names.push("encryption.yaml");
     }
     names
-}
-
-/// Whether the three programs run as services.
-pub(super) fn is_systemd(settings: &Settings) -> bool {
-    settings.control_plane == ControlPlane::Systemd
 }
