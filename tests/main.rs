@@ -15,6 +15,7 @@ mod debian;
 mod disk;
 mod first_boot;
 mod images;
+mod kubernetes;
 mod modules;
 mod preview;
 mod rootfs;

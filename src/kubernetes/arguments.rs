@@ -184,7 +184,8 @@ fn no_insecure_port(list: &mut List, settings: &Settings) {
 }
 
 fn controller_manager(list: &mut List, settings: &Settings) {
-    let key = |name: &str| settings.secret_path(Component::ControllerManager, &format!("pki/{name}"));
+    let key =
+        |name: &str| settings.secret_path(Component::ControllerManager, &format!("pki/{name}"));
     let kubeconfig = etc("controller-manager.conf");
     for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
         list.fixed(flag, &kubeconfig);
@@ -197,6 +198,7 @@ fn controller_manager(list: &mut List, settings: &Settings) {
     list.tunable("tls-min-version", "VersionTLS12");
     list.fixed("client-ca-file", pki("ca.crt"));
     list.fixed("requestheader-client-ca-file", pki("front-proxy-ca.crt"));
+    list.fixed("requestheader-allowed-names", "front-proxy-client");
     list.fixed("leader-elect", true);
     list.fixed("use-service-account-credentials", true);
     // The two are off by default: they let bootstrap tokens expire.

@@ -47,7 +47,8 @@ fn subject(kind: &str, name: &str) -> Value {
 /// Who may ask for certificates, which are approved, and who may call kubelets.
 pub fn bindings() -> Vec<Value> {
     let group = |name: &str| vec![subject("Group", name)];
-    let approver = |what: &str| format!("system:certificates.k8s.io:certificatesigningrequests:{what}");
+    let approver =
+        |what: &str| format!("system:certificates.k8s.io:certificatesigningrequests:{what}");
     vec![
         binding("kiln:node-bootstrap", "system:node-bootstrapper", group("system:bootstrappers")),
         binding("kiln:node-client", &approver("nodeclient"), group("system:bootstrappers")),

@@ -229,12 +229,9 @@ pub fn encryption(settings: &Settings, key: &EncryptionKey) -> Value {
         Cipher::Secretbox => "secretbox",
         Cipher::Aescbc => "aescbc",
     };
-    let entry =
-        map([("name", key.name.as_str().into()), ("secret", key.base64.reveal().into())]);
-    let providers = vec![
-        map([(cipher, map([("keys", vec![entry].into())]))]),
-        map([("identity", map([]))]),
-    ];
+    let entry = map([("name", key.name.as_str().into()), ("secret", key.base64.reveal().into())]);
+    let providers =
+        vec![map([(cipher, map([("keys", vec![entry].into())]))]), map([("identity", map([]))])];
     let rule = map([("resources", texts(["secrets"])), ("providers", providers.into())]);
     begin(Kind::Encryption, settings).with("resources", vec![rule])
 }

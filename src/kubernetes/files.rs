@@ -77,9 +77,11 @@ pub fn services(settings: &Settings, machine: Machine) -> Vec<Component> {
 /// The files of a machine, sorted by path. The settings have been checked.
 pub fn files(settings: &Settings, machine: Machine, secrets: Secrets<'_>) -> Vec<File> {
     let mut files = vec![file(HOST_ENV, host_env())];
-    files.extend(services(settings, machine).into_iter().map(|component| {
-        service(component, settings, machine)
-    }));
+    files.extend(
+        services(settings, machine)
+            .into_iter()
+            .map(|component| service(component, settings, machine)),
+    );
     if machine == Machine::ControlPlane {
         control_plane(&mut files, settings, secrets);
     }

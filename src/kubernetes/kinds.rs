@@ -51,7 +51,8 @@ impl Kind {
     ///
     /// Of the scheduler's versions, v1beta1 ended with 1.22, v1beta2 was from 1.22 to 1.27,
     /// v1beta3 from 1.23 to 1.28 (PR 119994), v1 begins with 1.25. AuthenticationConfiguration
-    /// is v1beta1 since 1.30; v1 came with 1.34, and 1.36 is known to read v1beta1.
+    /// is v1beta1 since 1.30 (feature gate StructuredAuthenticationConfiguration); the feature is
+    /// stable since 1.34, and a beta version stays for three minors after it is deprecated.
     pub fn api_version(self, minor: Minor) -> Option<&'static str> {
         let minor = minor.get();
         match self {
@@ -158,7 +159,7 @@ const KUBELET: &[Field] = &[
     ("clusterDomain", 20),
     ("containerLogMaxFiles", 20),
     ("containerLogMaxSize", 20),
-    // CHANGELOG-1.27.md, with the deprecation of the flag.
+    // PR 112136, issue 118787.
     ("containerRuntimeEndpoint", 27),
     ("enableDebuggingHandlers", 20),
     ("enforceNodeAllocatable", 20),
@@ -175,6 +176,7 @@ const KUBELET: &[Field] = &[
     ("port", 20),
     ("protectKernelDefaults", 20),
     ("readOnlyPort", 20),
+    // PR 105437.
     ("registerWithTaints", 23),
     ("registerWithTaints.effect", 23),
     ("registerWithTaints.key", 23),

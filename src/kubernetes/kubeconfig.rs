@@ -70,7 +70,8 @@ pub fn of(component: Component, settings: &Settings) -> Option<Value> {
         Component::KubeProxy => format!("{ETC}/pki/{name}.key"),
         _ => settings.secret_path(component, &format!("pki/{name}.key")),
     };
-    let credentials = Credentials::Certificate { certificate: format!("{ETC}/pki/{name}.crt"), key };
+    let credentials =
+        Credentials::Certificate { certificate: format!("{ETC}/pki/{name}.crt"), key };
     Some(config(&settings.cluster, &server, user, &credentials))
 }
 
@@ -125,11 +126,7 @@ impl BootstrapToken {
                 "write it in UTC, as 2026-01-31T12:00:00Z",
             ));
         }
-        Ok(Self {
-            id: id.to_owned(),
-            secret: Secret::new(secret),
-            expires: expires.to_owned(),
-        })
+        Ok(Self { id: id.to_owned(), secret: Secret::new(secret), expires: expires.to_owned() })
     }
 }
 
@@ -146,7 +143,8 @@ pub(crate) mod tests {
     #[test]
     fn clients_call_by_tls_and_none_calls_an_insecure_port() {
         let settings = settings("v1.20.2");
-        for component in [Component::ControllerManager, Component::Scheduler, Component::KubeProxy] {
+        for component in [Component::ControllerManager, Component::Scheduler, Component::KubeProxy]
+        {
             let text = of(component, &settings).unwrap().to_string();
             assert!(text.contains("server: \"https://"), "{text}");
             assert!(text.contains("certificate-authority: /etc/kubernetes/pki/ca.crt"), "{text}");

@@ -172,7 +172,12 @@ pub fn pod(component: Component, settings: &Settings) -> Value {
         ("containers", vec![container(component, settings)].into()),
         ("volumes", volumes.into()),
     ]);
-    map([("apiVersion", "v1".into()), ("kind", "Pod".into()), ("metadata", metadata), ("spec", spec)])
+    map([
+        ("apiVersion", "v1".into()),
+        ("kind", "Pod".into()),
+        ("metadata", metadata),
+        ("spec", spec),
+    ])
 }
 
 #[cfg(test)]
@@ -218,7 +223,10 @@ mod tests {
     #[test]
     fn a_pod_reads_its_keys_where_they_lie() {
         let text = text(Component::ControllerManager, "v1.20.2");
-        assert!(text.contains("--cluster-signing-key-file=/etc/kubernetes/pki/signer.key"), "{text}");
+        assert!(
+            text.contains("--cluster-signing-key-file=/etc/kubernetes/pki/signer.key"),
+            "{text}"
+        );
         assert!(!text.contains("/run/credentials"), "{text}");
     }
 }

@@ -75,7 +75,7 @@ impl Companion {
         }
     }
 
-    /// The oldest release that works: below it, the kubelet or the API server does not start.
+    /// The oldest release that Kiln takes.
     ///
     /// containerd: 1.26 dropped CRI v1alpha2, and containerd speaks v1 since 1.6. That the
     /// kubelet falls back when `RuntimeConfig` is missing ends with 1.38 (website PR 55954), so
@@ -93,15 +93,17 @@ impl Companion {
     /// that kubeadm takes since 1.35. A wish, not a need: v1.36.2 ran with etcd 3.5.16.
     const fn recommended(self) -> &'static [Row<Release>] {
         match self {
-            Self::Containerd => const {
-                &[
-                    row(24, Release(1, 6, 4)),
-                    row(26, Release(1, 6, 15)),
-                    row(29, Release(1, 6, 27)),
-                    row(30, Release(1, 6, 28)),
-                    row(31, Release(1, 6, 34)),
-                ]
-            },
+            Self::Containerd => {
+                const {
+                    &[
+                        row(24, Release(1, 6, 4)),
+                        row(26, Release(1, 6, 15)),
+                        row(29, Release(1, 6, 27)),
+                        row(30, Release(1, 6, 28)),
+                        row(31, Release(1, 6, 34)),
+                    ]
+                }
+            }
             Self::Etcd => const { &[row(20, Release(3, 4, 13)), row(35, Release(3, 5, 24))] },
         }
     }

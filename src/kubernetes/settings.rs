@@ -173,7 +173,9 @@ impl Settings {
         }
         if !services.has_host(*dns) {
             found.push(Complaint::new(
-                format!("address {dns} of the DNS service is outside of network 'services' ({services})"),
+                format!(
+                    "address {dns} of the DNS service is outside of network 'services' ({services})"
+                ),
                 "take one of its addresses",
             ));
         }
@@ -295,7 +297,9 @@ pub(crate) mod tests {
         assert!(extra(ApiServer, "--etcd-servers", "http://x")[0].contains("follows from"));
         assert!(extra(Kubelet, "--node-labels", "a={{ x }}")[0].contains("cannot be written"));
         // A trap of option files: what follows a continuation mark ends the command.
-        assert!(extra(ApiServer, "--event-ttl", "2h \\ # two hours")[0].contains("cannot be written"));
+        assert!(
+            extra(ApiServer, "--event-ttl", "2h \\ # two hours")[0].contains("cannot be written")
+        );
         let twice = complaints(|settings| {
             let flag = |name: &str| ExtraFlag { name: name.to_owned(), value: "1h".to_owned() };
             settings.extra.insert(ApiServer, vec![flag("--event-ttl"), flag("event-ttl")]);

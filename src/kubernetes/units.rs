@@ -6,7 +6,7 @@
 //! users of their own; systemd hands them the keys, which belong to root, as credentials.
 
 use super::{
-    arguments::{Argument, ArgumentValue, AUDIT_FOLDER, arguments, secrets},
+    arguments::{AUDIT_FOLDER, Argument, ArgumentValue, arguments, secrets},
     flags::Component,
     settings::{ETC, Machine, PerHost, Settings},
 };
@@ -47,14 +47,14 @@ struct Unit {
     lines: Vec<String>,
 }
 
-/// What a program of the control plane needs of its machine: the network, and nothing else.
+/// What a program of the control plane needs of its machine: the network, and nothing else. Not
+/// `ProcSubset=pid`: Go reads the length of a listener's queue from `/proc/sys/net`.
 const SANDBOX: &str = "CapabilityBoundingSet=\n\
 LockPersonality=yes\n\
 MemoryDenyWriteExecute=yes\n\
 NoNewPrivileges=yes\n\
 PrivateDevices=yes\n\
 PrivateTmp=yes\n\
-ProcSubset=pid\n\
 ProtectClock=yes\n\
 ProtectControlGroups=yes\n\
 ProtectHome=yes\n\
@@ -165,8 +165,7 @@ fn kind_of(component: Component, settings: &Settings) -> Unit {
 /// The unit of a program, `NAME.service`.
 pub fn unit(component: Component, settings: &Settings, machine: Machine) -> String {
     let unit = kind_of(component, settings);
-    let words: Vec<String> =
-        arguments(component, settings, machine).iter().map(|argument| word(argument)).collect();
+    let words: Vec<String> = arguments(component, settings, machine).iter().map(word).collect();
     let mut lines = vec![
         "[Unit]".to_owned(),
         format!("Description={}", unit.description),
@@ -216,14 +215,21 @@ mod tests {
     #[test]
     fn keys_are_handed_to_services_and_never_made_readable() {
         let settings = settings("v1.30.0");
-        for component in [Component::ApiServer, Component::ControllerManager, Component::Scheduler] {
+        for component in [Component::ApiServer, Component::ControllerManager, Component::Scheduler]
+        {
             let text = unit(component, &settings, Machine::ControlPlane);
             let start = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
             for word in start.split(' ').filter(|word| word.ends_with(".key")) {
                 let path = word.split_once('=').unwrap().1;
                 let file = path.rsplit('/').next().unwrap();
-                assert!(path.starts_with(&format!("/run/credentials/{component}.service/")), "{word}");
-                assert!(text.contains(&format!("LoadCredential={file}:/etc/kubernetes/")), "{word}");
+                assert!(
+                    path.starts_with(&format!("/run/credentials/{component}.service/")),
+                    "{word}"
+                );
+                assert!(
+                    text.contains(&format!("LoadCredential={file}:/etc/kubernetes/")),
+                    "{word}"
+                );
             }
         }
     }
