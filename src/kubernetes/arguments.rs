@@ -201,8 +201,9 @@ fn controller_manager(list: &mut List, settings: &Settings) {
     list.fixed("requestheader-allowed-names", "front-proxy-client");
     list.fixed("leader-elect", true);
     list.fixed("use-service-account-credentials", true);
-    // The two are off by default: they let bootstrap tokens expire.
-    list.tunable("controllers", "*,bootstrapsigner,tokencleaner");
+    // Off by default: it removes bootstrap tokens that have expired. The name is an alias of
+    // token-cleaner-controller in newer minors, as kubeadm still writes it.
+    list.tunable("controllers", "*,tokencleaner");
     list.fixed("root-ca-file", pki("ca.crt"));
     list.fixed("service-account-private-key-file", key("sa.key"));
     list.fixed("cluster-signing-cert-file", pki("signer.crt"));

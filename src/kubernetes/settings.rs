@@ -141,7 +141,15 @@ impl Settings {
     /// Every reason why nothing good can be generated.
     pub fn check(&self) -> Vec<Complaint> {
         let mut found = Vec::new();
+        found.extend(names::label(&self.cluster).err());
         found.extend(names::domain(&self.networks.domain).err());
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        if !self.programs.starts_with('/') || !self.programs.chars().all(is_plain) {
+            found.push(Complaint::new(
+                format!("{} is no folder of programs", quoted(&self.programs)),
+                "write an absolute path of letters, digits, '.', '_' and '-'",
+            ));
+        }
         found.extend(requirements::check_proxy_mode(self.proxy_mode, self.version.minor).err());
         self.check_networks(&mut found);
         if self.etcd.is_empty() {
@@ -288,6 +296,8 @@ pub(crate) mod tests {
         );
         assert_eq!(complaints(|settings| settings.networks.node_prefix = 16).len(), 1);
         assert_eq!(complaints(|settings| settings.etcd.clear()), ["etcd has no members"]);
+        assert_eq!(complaints(|settings| settings.programs = "/usr /bin".to_owned()).len(), 1);
+        assert_eq!(complaints(|settings| settings.cluster = "{{ x }}".to_owned()).len(), 1);
     }
 
     #[test]
