@@ -144,6 +144,8 @@ const BAD: &[(&str, &[Change])] = &[
     ("dns-first", &[Edit("cluster.yaml", "10.0.0.2", "10.0.0.1")]),
     ("etcd-even", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m2]")]),
     ("etcd-members", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m1, n2]")]),
+    ("pki-words", &[Edit("cluster.yaml", "hosts:\n  m1", "pki: { delivery: backed, ca-days: 0, leaf-days: 1y, ca: x }\nhosts:\n  m1")]),
+    ("pki-days", &[Edit("cluster.yaml", "hosts:\n  m1", "pki: { leaf-days: 3650 }\nhosts:\n  m1")]),
     ("roles", &[Edit("cluster.yaml", "n1: { role: node", "n1: { role: ndoe"), Edit("cluster.yaml", "l2: { role: lb", "l2: { role: storage")]),
     (
         "hosts",

@@ -33,6 +33,7 @@ pub(super) fn check<'a>(
     check.addresses();
     check.macs();
     check.etcd();
+    check.pki();
     for role in cluster.roles() {
         if let Err(complaint) = cluster.check_label(role) {
             problems.add(complaint.at(node.place(&["name"])));
@@ -244,6 +245,20 @@ impl Check<'_> {
                 self.node.place(&["etcd", "members"]),
                 format!("etcd has {} members", members.len()),
                 "write an odd number: one more than that adds a member that can fail, and survives nothing more",
+            );
+        }
+    }
+
+    fn pki(&self) {
+        let pki = &self.cluster.pki;
+        if pki.leaf_days >= pki.ca_days {
+            self.complain(
+                self.node.place(&["pki", "leaf-days"]),
+                format!(
+                    "certificates of {} days would outlive their CA of {} days",
+                    pki.leaf_days, pki.ca_days
+                ),
+                "make 'pki.leaf-days' smaller than 'pki.ca-days'",
             );
         }
     }

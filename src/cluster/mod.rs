@@ -35,6 +35,7 @@ pub struct Cluster {
     pub networks: Networks,
     pub etcd: Etcd,
     pub lb: Lb,
+    pub pki: Pki,
     /// By host name.
     pub hosts: BTreeMap<String, Host>,
 }
@@ -114,6 +115,26 @@ pub struct Lb {
 #[serde(rename_all = "kebab-case")]
 pub enum Proxy {
     Haproxy,
+}
+
+/// How certificates are made and reach the hosts.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pki {
+    pub delivery: Delivery,
+    /// Life of a certificate authority.
+    pub ca_days: u32,
+    /// Life of everything that it signs.
+    pub leaf_days: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// A role's image carries certificates and keys; it is a secret itself.
+    Baked,
+    /// A host's seed carries its own; images hold no secret.
+    Seed,
 }
 
 /// One machine. None of this enters an image: it travels in the host's seed.

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A [`Cluster`] out of `cluster.yaml`. The keys and defaults stand here and in `docs/profile.md`.
 
-use super::{Cidr, Cluster, Endpoint, Etcd, Host, HostAddress, Lb, Networks, Proxy, check};
+use super::{
+    Cidr, Cluster, Delivery, Endpoint, Etcd, Host, HostAddress, Lb, Networks, Pki, Proxy, check,
+};
 use crate::{
     diagnostic::{Problems, quoted},
     names,
@@ -13,6 +15,9 @@ use crate::{
         },
     },
 };
+
+/// A hundred years: dates stay far from where their formats end.
+const DAYS_MAX: u64 = 36_500;
 
 /// Reads and checks the cluster file; `None` if there is not enough of it to go on. Whatever is
 /// wrong is among the problems.
@@ -41,6 +46,7 @@ fn cluster(top: &Fields<'_>) -> Option<Cluster> {
         let router_id = lb.or("router-id", 51, number(1..=255));
         Some(Lb { proxy: proxy?, router_id: router_id? })
     });
+    let pki = top.section("pki", pki);
     // Without a network of their own, addresses are still read, each as a network of one.
     let prefix = networks.as_ref().map_or(32, |networks| networks.hosts.prefix);
     let hosts = top.required("hosts", |node, problems| {
@@ -55,6 +61,7 @@ fn cluster(top: &Fields<'_>) -> Option<Cluster> {
         networks: networks?,
         etcd: etcd?,
         lb: lb?,
+        pki: pki?,
         hosts: hosts?,
     })
 }
@@ -83,6 +90,14 @@ fn networks(fields: &Fields<'_>) -> Option<Networks> {
         gateway: gateway?,
         nameservers: nameservers?,
     })
+}
+
+fn pki(fields: &Fields<'_>) -> Option<Pki> {
+    let words = [("baked", Delivery::Baked), ("seed", Delivery::Seed)];
+    let delivery = fields.or("delivery", Delivery::Baked, choice(&words));
+    let ca_days = fields.or("ca-days", 3650, number(1..=DAYS_MAX));
+    let leaf_days = fields.or("leaf-days", 365, number(1..=DAYS_MAX));
+    Some(Pki { delivery: delivery?, ca_days: ca_days?, leaf_days: leaf_days? })
 }
 
 fn host(fields: &Fields<'_>, prefix: u8) -> Option<Host> {
