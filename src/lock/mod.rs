@@ -7,7 +7,7 @@
 
 pub mod changes;
 pub mod choose;
-mod date;
+pub(crate) mod date;
 pub mod file;
 mod request;
 
