@@ -16,6 +16,7 @@ mod disk;
 mod first_boot;
 mod images;
 mod modules;
+mod pki;
 mod preview;
 mod rootfs;
 mod squashfs;
