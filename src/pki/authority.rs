@@ -175,6 +175,11 @@ impl Authority {
         }
         params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&fresh.key, &self.issuer)?.pem();
+        // What others will check is checked here: an issuer's name must return byte by byte.
+        let path = || self.ca.certificate();
+        if !read::first(&path(), certificate.as_bytes())?.is_signed_by(&self.certificate) {
+            return Err(Error::Subject { path: path() });
+        }
         Ok(Pair { certificate, key: KeyText(fresh.key.serialize_pem()), until })
     }
 }

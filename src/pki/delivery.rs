@@ -9,6 +9,7 @@ use std::fmt;
 
 use super::{
     Ca, Error, Material, SERVICE_ACCOUNT,
+    authority::Authority,
     error::Next,
     leaves::{LeafSpec, MASTER, NODE, Scope, leaves},
     read, state,
@@ -129,6 +130,11 @@ pub fn node_files(
     for leaf in leaves(cluster, scope) {
         check_leaf(&leaf, material, now)?;
     }
+    let wanted = wanted(cluster, scope);
+    if wanted.iter().any(|file| matches!(file.source, Source::First(_))) {
+        Authority::open(Ca::Kubernetes, material, now)?;
+        check_service_account(material)?;
+    }
     let filled = |file: Wanted| {
         let get = |path: &str| {
             let missing = || Error::NoAuthority { path: path.to_owned() };
@@ -142,7 +148,7 @@ pub fn node_files(
         let Wanted { path, mode, owner, is_secret, .. } = file;
         Ok(NodeFile { path, mode, owner, is_secret, content })
     };
-    wanted(cluster, scope).into_iter().map(filled).collect()
+    wanted.into_iter().map(filled).collect()
 }
 
 fn check_leaf(leaf: &LeafSpec, material: &Material, now: u64) -> Result<(), Error> {
@@ -172,6 +178,18 @@ fn check_leaf(leaf: &LeafSpec, material: &Material, now: u64) -> Result<(), Erro
         state::Why::Missing => Error::NoLeaf { path, scope: scope() },
         why => Error::Stale { path, why: why.to_string(), scope: scope() },
     })
+}
+
+/// Tokens that one half signs must pass the other, which may stand beside that of another key.
+fn check_service_account(material: &Material) -> Result<(), Error> {
+    let (key, public) = (format!("{SERVICE_ACCOUNT}.key"), format!("{SERVICE_ACCOUNT}.pub"));
+    let get =
+        |path: &String| material.get(path).ok_or_else(|| Error::NoAuthority { path: path.clone() });
+    let half = read::key(&key, get(&key)?)?.public_key_pem();
+    // Lines may be broken elsewhere.
+    let joined = |text: &str| text.lines().map(str::trim).collect::<String>();
+    let all = joined(&String::from_utf8_lossy(get(&public)?));
+    if all.contains(&joined(&half)) { Ok(()) } else { Err(Error::NotAmong { key, public }) }
 }
 
 /// No key under the name of something public, and nothing else under the name of a key.

@@ -14,8 +14,14 @@ pub enum Error {
     NoLeaf { path: String, scope: Scope },
     #[error("'{FOLDER}/{path}' holds {what}")]
     Unreadable { path: String, what: &'static str },
+    #[error("'{FOLDER}/{path}' holds a private key that is not in PKCS#8 form, or encrypted")]
+    KeyForm { path: String },
     #[error("'{FOLDER}/{path}' holds a certificate that may not sign others")]
     NoCa { path: String },
+    #[error("the subject of '{FOLDER}/{path}' cannot be repeated in what it signs")]
+    Subject { path: String },
+    #[error("the public half of key '{FOLDER}/{key}' is not in '{FOLDER}/{public}'")]
+    NotAmong { key: String, public: String },
     #[error("key '{FOLDER}/{key}' does not belong to certificate '{FOLDER}/{certificate}'")]
     Stranger { key: String, certificate: String },
     #[error("'{FOLDER}/{path}' expired at {}; it is {} now", date(*.until), date(*.now))]
@@ -49,8 +55,15 @@ impl Error {
             Self::UnknownScope { help, .. } => help.clone(),
             Self::NoAuthority { .. } => "run `kiln pki init`".to_owned(),
             Self::NoLeaf { scope, .. } | Self::Stale { scope, .. } => issue(scope),
-            Self::Unreadable { .. } | Self::NoCa { .. } | Self::Stranger { .. } => {
-                "restore it from a backup".to_owned()
+            Self::Unreadable { .. }
+            | Self::NoCa { .. }
+            | Self::Stranger { .. }
+            | Self::NotAmong { .. } => "restore it from a backup".to_owned(),
+            Self::KeyForm { path } => {
+                format!("convert it: openssl pkcs8 -topk8 -nocrypt -in {FOLDER}/{path}")
+            }
+            Self::Subject { .. } => {
+                "take a CA whose subject has each attribute once, or `kiln pki init`".to_owned()
             }
             Self::Expired { next: Next::Rotate, .. } => {
                 "make a new CA: docs/pki.md, 'A new CA'".to_owned()

@@ -58,9 +58,13 @@ pub fn first(path: &str, pem: &[u8]) -> Result<Certificate, Error> {
 
 /// The private key of a file.
 pub fn key(path: &str, pem: &[u8]) -> Result<KeyPair, Error> {
+    let text = str::from_utf8(pem).unwrap_or_default();
+    if [" EC PRIVATE", " RSA PRIVATE", " ENCRYPTED PRIVATE"].iter().any(|form| text.contains(form))
+    {
+        return Err(Error::KeyForm { path: path.to_owned() });
+    }
     let what = "no private key in PEM form (PKCS#8)";
-    let read = str::from_utf8(pem).ok().and_then(|text| KeyPair::from_pem(text).ok());
-    read.ok_or_else(|| Error::Unreadable { path: path.to_owned(), what })
+    KeyPair::from_pem(text).map_err(|_| Error::Unreadable { path: path.to_owned(), what })
 }
 
 fn certificate(der: &[u8]) -> Option<Certificate> {

@@ -188,3 +188,28 @@ fn a_new_ca_takes_over_while_both_are_trusted() {
     assert!(!bench.done(&["issue"]).contains("new until"));
     assert!(files().is_ok());
 }
+
+#[test]
+fn a_master_s_pairs_belong_together() {
+    let bench = Bench::issued();
+    let told = || {
+        let result = node_files(&bench.cluster(), &role("master"), &bench.material(), sys::now());
+        result.err().map(|error| error.to_string())
+    };
+    // Two public keys while one takes over from the other.
+    let public = bench.read("pki/service-account.pub");
+    let other = bench.asked(&["pkey", "-in", "pki/etcd-ca.key", "-pubout"]);
+    bench.write("pki/service-account.pub", &format!("{other}{public}"), 0o644);
+    assert_eq!(told(), None);
+    bench.write("pki/service-account.pub", &other, 0o644);
+    assert_eq!(
+        told().unwrap(),
+        "the public half of key 'pki/service-account.key' is not in 'pki/service-account.pub'"
+    );
+    bench.write("pki/service-account.pub", &public, 0o644);
+    bench.write("pki/kubernetes-ca.key", &bench.read("pki/etcd-ca.key"), 0o600);
+    assert_eq!(
+        told().unwrap(),
+        "key 'pki/kubernetes-ca.key' does not belong to certificate 'pki/kubernetes-ca.crt'"
+    );
+}

@@ -181,3 +181,76 @@ fn roles_and_hosts_are_those_of_the_cluster() {
     assert_eq!(status, Some(2));
     assert!(text.ends_with("help:  write a name of 1 to 64 bytes\n"), "{text}");
 }
+
+#[test]
+fn a_key_in_another_form_is_to_be_converted() {
+    let bench = Bench::issued();
+    let path = "pki/etcd-ca.key";
+    let text = bench.asked(&["pkey", "-in", path, "-traditional"]);
+    bench.write(path, &text, 0o600);
+    assert_eq!(
+        bench.refused(&["issue"]),
+        "error: opening the authorities\n\
+         cause: 'pki/etcd-ca.key' holds a private key that is not in PKCS#8 form, or encrypted\n\
+         help:  convert it: openssl pkcs8 -topk8 -nocrypt -in pki/etcd-ca.key"
+    );
+    let text = bench.asked(&["pkcs8", "-topk8", "-nocrypt", "-in", path]);
+    bench.write(path, &text, 0o600);
+    bench.done(&["issue"]);
+}
+
+#[test]
+fn a_ca_whose_name_cannot_be_repeated_signs_nothing() {
+    let bench = Bench::issued();
+    own_authority(&bench, "/O=Example/OU=one/OU=two/CN=own", "ec_paramgen_curve:P-256", "EC");
+    assert_eq!(
+        bench.refused(&["issue", "--role", "node"]),
+        "error: making the certificates of role 'node'\n\
+         cause: the subject of 'pki/kubernetes-ca.crt' cannot be repeated in what it signs\n\
+         help:  take a CA whose subject has each attribute once, or `kiln pki init`"
+    );
+}
+
+#[test]
+fn an_own_ca_signs_whatever_its_key_and_strings_are() {
+    for (option, algorithm) in [
+        ("ec_paramgen_curve:P-256", "EC"),
+        ("ec_paramgen_curve:P-384", "EC"),
+        ("rsa_keygen_bits:2048", "RSA"),
+    ] {
+        let bench = Bench::issued();
+        own_authority(&bench, "/C=DE/O=Example/CN=own", option, algorithm);
+        bench.done(&["issue"]);
+        let leaf = "pki/roles/master/apiserver.crt";
+        bench.asked(&["verify", "-x509_strict", "-CAfile", "pki/kubernetes-ca.crt", leaf]);
+        assert!(!bench.done(&["issue"]).contains("new until"), "{option}");
+    }
+}
+
+/// Replaces the CA of Kubernetes by one that openssl makes.
+fn own_authority(bench: &Bench, subject: &str, option: &str, algorithm: &str) {
+    let key = "pki/kubernetes-ca.key";
+    bench.asked(&["genpkey", "-algorithm", algorithm, "-pkeyopt", option, "-out", key]);
+    bench.write(key, &bench.read(key), 0o600);
+    bench.asked(&[
+        "req",
+        "-x509",
+        "-new",
+        "-config",
+        "/dev/null",
+        "-key",
+        key,
+        "-subj",
+        subject,
+        "-days",
+        "1000",
+        "-out",
+        "pki/kubernetes-ca.crt",
+        "-addext",
+        "basicConstraints=critical,CA:TRUE",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+        "-addext",
+        "subjectKeyIdentifier=hash",
+    ]);
+}
