@@ -4,7 +4,7 @@ TARGET := x86_64-unknown-linux-gnu
 BUILT  := target/$(TARGET)/release/kiln
 
 .DEFAULT_GOAL := help
-.PHONY: help images test lint check unit boot bench setup clean FORCE
+.PHONY: help images kubernetes test lint check unit boot bench setup clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -14,6 +14,9 @@ help: ## List the targets
 images: bin/kiln ## Build the three role images of the quickstart into out/
 	bin/kiln lock --repair
 	bin/kiln build
+
+kubernetes: ## Build Kubernetes 1.20.2 from Debian's sources, to try Kiln with; not for production
+	@tools/kubernetes/build
 
 test: setup lint unit boot ## Everything that CI runs: lints, tests, images, boots
 
