@@ -11,6 +11,7 @@ mod support;
 mod archive;
 mod boot;
 mod config;
+mod containers;
 mod debian;
 mod disk;
 mod first_boot;
