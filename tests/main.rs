@@ -17,6 +17,7 @@ mod disk;
 mod first_boot;
 mod images;
 mod modules;
+mod pause;
 mod preview;
 mod rootfs;
 mod squashfs;
