@@ -4,7 +4,7 @@ TARGET := x86_64-unknown-linux-gnu
 BUILT  := target/$(TARGET)/release/kiln
 
 .DEFAULT_GOAL := help
-.PHONY: help images trial test lint check unit boot test-power-cut test-random bench setup clean FORCE
+.PHONY: help images kubernetes trial test lint check unit boot test-cluster test-power-cut test-random bench setup clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -20,6 +20,9 @@ trial: bin/kiln
 	bin/kiln -C tests/trial lock --repair
 	bin/kiln -C tests/trial build --out ../../out
 
+kubernetes: ## Build Kubernetes 1.20.2 from Debian's sources, to try Kiln with; not for production
+	@tools/kubernetes/build
+
 test: setup lint unit boot ## Everything that CI runs: lints, tests, images, boots
 
 bin/kiln: FORCE ## Build the program: one static file
@@ -33,13 +36,20 @@ lint: ## Formatting and lints
 # Tests run as the program is built for people: optimized, and with one build of the dependencies.
 unit: ## All tests that need no image
 	cargo test --release --workspace --locked --lib --bins
-	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut::
+	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster::
 
 boot: images trial ## Judge every role's image with foreign tools, boot it in QEMU and check it
 	cargo test --release --workspace --locked --test kiln -- --nocapture images:: boot::
 
 test-power-cut: images ## Cut the power at 30 random moments of the first boot (an hour)
 	cargo test --release --workspace --locked --test kiln -- --nocapture power_cut::
+
+test-cluster: bin/kiln kubernetes ## Boot a Kubernetes cluster from images and seeds alone
+	test -e tests/kubernetes/pki/kubernetes-ca.crt || bin/kiln -C tests/kubernetes pki init
+	bin/kiln -C tests/kubernetes pki issue
+	bin/kiln -C tests/kubernetes lock --repair
+	bin/kiln -C tests/kubernetes build --out ../../out/small
+	cargo test --release --workspace --locked --test kiln -- --nocapture cluster::
 
 CASES := 20000
 test-random: ## Long randomised runs over everything that reads what others wrote, in 1 GiB (10 minutes)

@@ -37,6 +37,9 @@ pub enum Command {
     Fetch(Fetch),
     /// Build the images
     Build(Build),
+    /// Make, renew and list the cluster's certificates
+    #[command(subcommand)]
+    Pki(Pki),
     /// Write a host's metadata medium
     Seed(Seed),
     /// Show what first boot would make of a host's metadata
@@ -121,6 +124,99 @@ pub struct Build {
     pub json: bool,
     #[command(flatten)]
     pub network: Network,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Pki {
+    /// Make the certificate authorities and the service-account key
+    Init(PkiInit),
+    /// Make the certificates that are missing or no longer right
+    Issue(PkiIssue),
+    /// Make new certificates under the same authorities
+    Renew(PkiRenew),
+    /// Print every certificate, those that expire first at the top
+    List(PkiList),
+    /// Write a kubeconfig for a user
+    Kubeconfig(PkiKubeconfig),
+}
+
+#[derive(Debug, Args)]
+pub struct PkiInit {
+    /// Make this part alone; can be repeated
+    #[arg(long, value_name = "PART", value_enum)]
+    pub only: Vec<PkiPart>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PkiPart {
+    /// Signs everything of Kubernetes
+    KubernetesCa,
+    /// Signs servers, peers and clients of etcd
+    EtcdCa,
+    /// Signs the client that speaks in the name of users
+    FrontProxyCa,
+    /// Key pair of service-account tokens
+    ServiceAccount,
+    /// Token with which kubelets ask for their first certificate
+    BootstrapToken,
+    /// Key that encrypts secrets in etcd
+    EncryptionKey,
+}
+
+impl PkiPart {
+    pub const ALL: [Self; 6] = [
+        Self::KubernetesCa,
+        Self::EtcdCa,
+        Self::FrontProxyCa,
+        Self::ServiceAccount,
+        Self::BootstrapToken,
+        Self::EncryptionKey,
+    ];
+}
+
+#[derive(Debug, Args)]
+pub struct PkiIssue {
+    /// One set for all hosts of this role [default: what pki.delivery asks for]
+    #[arg(long, value_name = "ROLE")]
+    pub role: Vec<String>,
+    /// A set for this host
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PkiRenew {
+    #[command(flatten)]
+    pub scope: PkiIssue,
+    /// Only certificates that end within so many days
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub within: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct PkiList {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Fail if a certificate ends within so many days
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub within: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct PkiKubeconfig {
+    /// Name of the user
+    #[arg(long, value_name = "USER")]
+    pub user: String,
+    /// Group of the user, as system:masters for a superuser
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+    /// Life of its certificate [default: pki.leaf-days]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub days: Option<u32>,
+    /// File to write; it must not exist
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -27,6 +27,8 @@ pub mod yaml;
 
 pub mod plan;
 
+pub mod pki;
+
 pub mod debian;
 pub mod kubernetes;
 pub mod lock;

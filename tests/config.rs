@@ -25,6 +25,29 @@ fn planned(workspace: &Workspace, roles: &[&str]) -> Result<Vec<Plan>, Invalid> 
     plan(workspace, &roles, Given { epoch: 1, init: Digest::of(b"init") })
 }
 
+/// Words of `kubernetes:` that are none.
+const KUBERNETES_WORDS: &[u8] = b"schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.19.3, binaries: ../up, control-plane: pods, proxy-mode: userspace, node-prefix: 31, flanel: 1 }
+endpoint: { vip: 192.168.31.100 }
+networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1], heartbeat-ms: 1 }
+hosts: { m1: { role: master, address: 192.168.31.1 } }
+";
+
+/// Each key is right and they do not fit one another.
+const KUBERNETES_TOGETHER: &[u8] = b"schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.28.0, binaries: up, proxy-mode: nftables }
+endpoint: { vip: 10.9.31.100 }
+networks: { hosts: 10.9.0.0/16, pods: 10.244.0.0/20, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1] }
+pki: { delivery: seed }
+hosts: { m1: { role: master, address: 10.9.0.1 }, n1: { role: node, address: 10.9.31.7 } }
+";
+
 /// A change of the good workspace.
 #[derive(Clone, Copy)]
 enum Change {
@@ -142,8 +165,12 @@ const BAD: &[(&str, &[Change])] = &[
     ),
     ("network-forms", &[Edit("cluster.yaml", "10.244.0.0/16", "10.244.0.1/16"), Edit("cluster.yaml", "10.0.0.0/24", "10.0.0.0")]),
     ("dns-first", &[Edit("cluster.yaml", "10.0.0.2", "10.0.0.1")]),
+    ("kubernetes-words", &[Write("cluster.yaml", KUBERNETES_WORDS)]),
+    ("kubernetes-together", &[Write("cluster.yaml", KUBERNETES_TOGETHER)]),
     ("etcd-even", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m2]")]),
     ("etcd-members", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m1, n2]")]),
+    ("pki-words", &[Edit("cluster.yaml", "hosts:\n  m1", "pki: { delivery: backed, ca-days: 0, leaf-days: 1y, ca: x }\nhosts:\n  m1")]),
+    ("pki-days", &[Edit("cluster.yaml", "hosts:\n  m1", "pki: { leaf-days: 3650 }\nhosts:\n  m1")]),
     ("roles", &[Edit("cluster.yaml", "n1: { role: node", "n1: { role: ndoe"), Edit("cluster.yaml", "l2: { role: lb", "l2: { role: storage")]),
     (
         "hosts",

@@ -10,12 +10,17 @@ mod support;
 
 mod archive;
 mod boot;
+mod cluster;
 mod config;
+mod containers;
 mod debian;
 mod disk;
 mod first_boot;
 mod images;
+mod kubernetes;
 mod modules;
+mod pause;
+mod pki;
 mod power_cut;
 mod preview;
 mod rootfs;

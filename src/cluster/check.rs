@@ -6,9 +6,10 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::Cluster;
+use super::{Cluster, Delivery};
 use crate::{
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
+    kubernetes::requirements,
     yaml::Node,
 };
 
@@ -33,6 +34,8 @@ pub(super) fn check<'a>(
     check.addresses();
     check.macs();
     check.etcd();
+    check.pki();
+    check.kubernetes();
     for role in cluster.roles() {
         if let Err(complaint) = cluster.check_label(role) {
             problems.add(complaint.at(node.place(&["name"])));
@@ -244,6 +247,35 @@ impl Check<'_> {
                 self.node.place(&["etcd", "members"]),
                 format!("etcd has {} members", members.len()),
                 "write an odd number: one more than that adds a member that can fail, and survives nothing more",
+            );
+        }
+    }
+
+    fn kubernetes(&self) {
+        let Some(kubernetes) = &self.cluster.kubernetes else { return };
+        let (mode, minor) = (kubernetes.proxy_mode, kubernetes.version.minor);
+        if let Err(complaint) = requirements::check_proxy_mode(mode, minor) {
+            self.problems.add(complaint.at(self.node.place(&["kubernetes", "proxy-mode"])));
+        }
+        if self.cluster.pki.delivery == Delivery::Seed {
+            self.complain(
+                self.node.place(&["pki", "delivery"]),
+                "seeds carry no certificates yet, and Kubernetes needs them",
+                "take 'baked'; whoever has such an image has its role's keys",
+            );
+        }
+    }
+
+    fn pki(&self) {
+        let pki = &self.cluster.pki;
+        if pki.leaf_days >= pki.ca_days {
+            self.complain(
+                self.node.place(&["pki", "leaf-days"]),
+                format!(
+                    "certificates of {} days would outlive their CA of {} days",
+                    pki.leaf_days, pki.ca_days
+                ),
+                "make 'pki.leaf-days' smaller than 'pki.ca-days'",
             );
         }
     }

@@ -19,7 +19,13 @@ pub use self::{
     address::{Cidr, HostAddress, ParseCidrError},
     read::load,
 };
-use crate::yaml::fields::Complaint;
+use crate::{
+    kubernetes::{
+        settings::{ControlPlane, ProxyMode},
+        version::Version,
+    },
+    yaml::fields::Complaint,
+};
 
 /// One cluster, valid.
 #[derive(Debug, Clone, Serialize)]
@@ -35,6 +41,9 @@ pub struct Cluster {
     pub networks: Networks,
     pub etcd: Etcd,
     pub lb: Lb,
+    /// None in a cluster whose images run the services around Kubernetes only.
+    pub kubernetes: Option<Kubernetes>,
+    pub pki: Pki,
     /// By host name.
     pub hosts: BTreeMap<String, Host>,
 }
@@ -66,10 +75,37 @@ impl Cluster {
         ))
     }
 
+    /// The host's own part of the pods' network: as far into it, in parts, as the host's address is
+    /// into the hosts' network. So every host can tell it, and a new host moves nobody's.
+    ///
+    /// None without Kubernetes, or if the network has no such part.
+    pub fn pod_range(&self, host: &Host) -> Option<Cidr> {
+        let prefix = self.kubernetes.as_ref()?.node_prefix;
+        let Networks { hosts, pods, .. } = &self.networks;
+        let number = host.address.address.to_bits() - hosts.network.to_bits();
+        let bits = u32::from(prefix.checked_sub(pods.prefix)?);
+        let fits = bits < 32 && number >> bits == 0;
+        let first = pods.network.to_bits() | number.checked_shl(32 - u32::from(prefix))?;
+        fits.then(|| Cidr { network: Ipv4Addr::from_bits(first), prefix })
+    }
+
     /// Roles that hosts have, sorted.
     pub fn roles(&self) -> BTreeSet<&str> {
         self.hosts.values().map(|host| host.role.as_str()).collect()
     }
+}
+
+/// What the masters and nodes run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Kubernetes {
+    pub version: Version,
+    /// Folder of the server programs, below the workspace; `kiln.lock` has their digests.
+    pub binaries: String,
+    pub control_plane: ControlPlane,
+    pub proxy_mode: ProxyMode,
+    /// Prefix length of the part of `networks.pods` that each node gets.
+    pub node_prefix: u8,
 }
 
 /// Where clients reach the API: the load balancers' virtual address.
@@ -100,6 +136,10 @@ pub struct Networks {
 pub struct Etcd {
     /// Host names; an odd number.
     pub members: Vec<String>,
+    /// Milliseconds between the leader's signs of life.
+    pub heartbeat_ms: u32,
+    /// Milliseconds without one until another leader is elected.
+    pub election_ms: u32,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -114,6 +154,26 @@ pub struct Lb {
 #[serde(rename_all = "kebab-case")]
 pub enum Proxy {
     Haproxy,
+}
+
+/// How certificates are made and reach the hosts.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pki {
+    pub delivery: Delivery,
+    /// Life of a certificate authority.
+    pub ca_days: u32,
+    /// Life of everything that it signs.
+    pub leaf_days: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// A role's image carries certificates and keys; it is a secret itself.
+    Baked,
+    /// A host's seed carries its own; images hold no secret.
+    Seed,
 }
 
 /// One machine. None of this enters an image: it travels in the host's seed.

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A [`Cluster`] out of `cluster.yaml`. The keys and defaults stand here and in `docs/profile.md`.
 
-use super::{Cidr, Cluster, Endpoint, Etcd, Host, HostAddress, Lb, Networks, Proxy, check};
+use super::{
+    Cidr, Cluster, Delivery, Endpoint, Etcd, Host, HostAddress, Kubernetes, Lb, Networks, Pki,
+    Proxy, check,
+};
 use crate::{
-    diagnostic::{Problems, quoted},
+    diagnostic::{Diagnostic, Problems, quoted},
+    kubernetes::{self, pod_network},
     names,
     workspace::Workspace,
     yaml::{
@@ -14,6 +18,9 @@ use crate::{
     },
 };
 
+/// A hundred years: dates stay far from where their formats end.
+const DAYS_MAX: u64 = 36_500;
+
 /// Reads and checks the cluster file; `None` if there is not enough of it to go on. Whatever is
 /// wrong is among the problems.
 pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
@@ -21,9 +28,34 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
     let fields = Fields::top(&node, problems, false)?;
     let cluster = cluster(&fields);
     fields.finish();
-    let cluster = cluster?;
+    let mut cluster = cluster?;
+    give_pod_ranges(&mut cluster, &node, problems);
     check::check(&cluster, &node, workspace.profiles.keys().map(String::as_str), problems);
     Some(cluster)
+}
+
+/// Hosts that run pods have their range among their values, as if somebody had written it there.
+fn give_pod_ranges(cluster: &mut Cluster, node: &Node, problems: &Problems) {
+    let Some(kubernetes) = &cluster.kubernetes else { return };
+    let prefix = kubernetes.node_prefix;
+    let ranges: Vec<_> = cluster
+        .hosts_of(kubernetes::NODE)
+        .map(|(name, host)| (name.to_owned(), cluster.pod_range(host)))
+        .collect();
+    let pods = cluster.networks.pods;
+    for (name, range) in ranges {
+        let Some(range) = range else {
+            let title = format!("network 'pods' ({pods}) has no /{prefix} for host '{name}'");
+            let place = node.place(&["networks", "pods"]);
+            let help = "a host's part is as far into it as the host's address is into network \
+                        'hosts': make 'pods' larger, or 'hosts' smaller";
+            problems.add(Diagnostic::new(title).at(place).help(help));
+            continue;
+        };
+        if let Some(host) = cluster.hosts.get_mut(&name) {
+            host.vars.entry(pod_network::RANGE.to_owned()).or_insert(range.to_string().into());
+        }
+    }
 }
 
 fn cluster(top: &Fields<'_>) -> Option<Cluster> {
@@ -34,13 +66,19 @@ fn cluster(top: &Fields<'_>) -> Option<Cluster> {
     let endpoint = top.section("endpoint", endpoint);
     let networks = top.section("networks", networks);
     let etcd = top.section("etcd", |etcd| {
-        Some(Etcd { members: etcd.required("members", list(checked(names::label)))? })
+        let members = etcd.required("members", list(checked(names::label)));
+        let heartbeat_ms = etcd.or("heartbeat-ms", 100, number(10..=10_000));
+        let election_ms = etcd.or("election-ms", 1000, number(50..=50_000));
+        let (heartbeat_ms, election_ms) = (heartbeat_ms?, election_ms?);
+        Some(Etcd { members: members?, heartbeat_ms, election_ms })
     });
     let lb = top.section("lb", |lb| {
         let proxy = lb.or("proxy", Proxy::Haproxy, choice(&[("haproxy", Proxy::Haproxy)]));
         let router_id = lb.or("router-id", 51, number(1..=255));
         Some(Lb { proxy: proxy?, router_id: router_id? })
     });
+    let kubernetes = top.node("kubernetes").map(|_| top.section("kubernetes", kubernetes));
+    let pki = top.section("pki", pki);
     // Without a network of their own, addresses are still read, each as a network of one.
     let prefix = networks.as_ref().map_or(32, |networks| networks.hosts.prefix);
     let hosts = top.required("hosts", |node, problems| {
@@ -55,6 +93,11 @@ fn cluster(top: &Fields<'_>) -> Option<Cluster> {
         networks: networks?,
         etcd: etcd?,
         lb: lb?,
+        kubernetes: match kubernetes {
+            Some(section) => Some(section?),
+            None => None,
+        },
+        pki: pki?,
         hosts: hosts?,
     })
 }
@@ -83,6 +126,34 @@ fn networks(fields: &Fields<'_>) -> Option<Networks> {
         gateway: gateway?,
         nameservers: nameservers?,
     })
+}
+
+fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
+    use crate::kubernetes::settings::{ControlPlane, ProxyMode};
+    let version = fields.required("version", checked(str::parse));
+    let binaries = fields.required("binaries", checked(names::workspace_path));
+    // Static pods are generated and not yet built into images.
+    let planes = [("systemd", ControlPlane::Systemd)];
+    let control_plane = fields.or("control-plane", ControlPlane::Systemd, choice(&planes));
+    let modes = [ProxyMode::Ipvs, ProxyMode::Iptables, ProxyMode::Nftables];
+    let modes = modes.map(|mode| (mode.name(), mode));
+    let proxy_mode = fields.or("proxy-mode", ProxyMode::Ipvs, choice(&modes));
+    let node_prefix = fields.or("node-prefix", 24, number(8..=30));
+    Some(Kubernetes {
+        version: version?,
+        binaries: binaries?,
+        control_plane: control_plane?,
+        proxy_mode: proxy_mode?,
+        node_prefix: node_prefix?,
+    })
+}
+
+fn pki(fields: &Fields<'_>) -> Option<Pki> {
+    let words = [("baked", Delivery::Baked), ("seed", Delivery::Seed)];
+    let delivery = fields.or("delivery", Delivery::Baked, choice(&words));
+    let ca_days = fields.or("ca-days", 3650, number(1..=DAYS_MAX));
+    let leaf_days = fields.or("leaf-days", 365, number(1..=DAYS_MAX));
+    Some(Pki { delivery: delivery?, ca_days: ca_days?, leaf_days: leaf_days? })
 }
 
 fn host(fields: &Fields<'_>, prefix: u8) -> Option<Host> {

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 
-use super::Context;
+use super::{Context, kubernetes};
 use crate::{
     boot::{self, esp::EspInputs, initrd::InitrdInputs, uki::UkiParts},
     cli,
@@ -226,12 +226,16 @@ fn assemble(shared: &Shared<'_>, plan: &Plan) -> Result<Root> {
             Ok((path.clone(), sys::fs::pinned(&source, &binary.sha256)?))
         })
         .collect::<Result<_>>()?;
+    let programs = kubernetes::programs(shared.folder, plan, shared.lock)?;
+    let secrets = kubernetes::secrets(shared.folder, plan)?;
     rootfs::assemble(&rootfs::Inputs {
         plan,
         packages: &packages,
         overlays: &shared.workspace.overlays_of(&plan.profile),
         init: Content::bytes(crate::KILN_INIT),
         binaries: &binaries,
+        programs: &programs,
+        secrets: &secrets,
     })
     .context("assembling the root")
 }

@@ -5,7 +5,9 @@ mod boot;
 mod build;
 mod check;
 mod fetch;
+mod kubernetes;
 mod lock;
+mod pki;
 mod plan;
 mod preview;
 mod seed;
@@ -51,6 +53,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Lock(args) => lock::run(&context, args),
         Command::Fetch(args) => fetch::run(&context, args),
         Command::Build(args) => build::run(&context, args),
+        Command::Pki(command) => pki::run(&context, command),
         Command::Seed(args) => seed::run(&context, args),
         Command::Preview(args) => preview::run(&context, args),
         Command::Boot(args) => boot::run(&context, args),

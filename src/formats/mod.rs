@@ -3,14 +3,17 @@
 //!
 //! Nothing here knows Debian, Kubernetes, profiles or host paths.
 mod calendar;
+pub mod chain;
 pub mod cpio;
 pub mod fat;
 pub mod gpt;
 pub mod iso;
+pub mod oci;
 pub mod pe;
 pub mod sparse;
 // Hostile bytes reach these readers: no index, no cast that can lose something.
 #[cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::indexing_slicing))]
 pub mod squashfs;
+pub mod tar;
 #[cfg_attr(not(test), warn(clippy::cast_possible_truncation, clippy::indexing_slicing))]
 pub mod verity;

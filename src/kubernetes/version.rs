@@ -155,7 +155,9 @@ impl Client {
         };
         Err(Complaint::new(
             format!("{name} {own} is too much {direction} than kube-apiserver {server}"),
-            format!("{range} beside kube-apiserver {server}: upgrade one minor at a time, the API server first"),
+            format!(
+                "{range} beside kube-apiserver {server}: upgrade one minor at a time, the API server first"
+            ),
         ))
     }
 }
@@ -169,7 +171,9 @@ pub fn check_servers(oldest: Minor, newest: Minor) -> Result<(), Complaint> {
         return Ok(());
     }
     Err(Complaint::new(
-        format!("kube-apiserver {oldest} and {newest} in one cluster are more than one minor apart"),
+        format!(
+            "kube-apiserver {oldest} and {newest} in one cluster are more than one minor apart"
+        ),
         "upgrade one minor at a time",
     ))
 }
@@ -216,8 +220,7 @@ mod tests {
 
     #[test]
     fn a_kubelet_may_be_two_minors_older_and_from_1_28_three() {
-        let fits =
-            |own, server| Client::Kubelet.check_skew(minor(own), minor(server)).is_ok();
+        let fits = |own, server| Client::Kubelet.check_skew(minor(own), minor(server)).is_ok();
         assert!(fits(25, 27) && !fits(24, 27));
         assert!(fits(25, 28) && !fits(24, 28));
         assert!(fits(33, 36) && !fits(32, 36));

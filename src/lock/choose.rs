@@ -75,14 +75,20 @@ pub fn choose(
         schema: SCHEMA,
         archives: archives.into_iter().collect(),
         roles: roles.clone(),
+        kubernetes: None,
         packages: packages.into_values().collect(),
     })
 }
 
 /// One lock of the locks of different suites.
 pub fn merge(locks: impl IntoIterator<Item = Lock>) -> Lock {
-    let mut merged =
-        Lock { schema: SCHEMA, archives: Vec::new(), roles: BTreeMap::new(), packages: Vec::new() };
+    let mut merged = Lock {
+        schema: SCHEMA,
+        archives: Vec::new(),
+        roles: BTreeMap::new(),
+        kubernetes: None,
+        packages: Vec::new(),
+    };
     let mut packages: BTreeMap<Key, LockedPackage> = BTreeMap::new();
     for lock in locks {
         merged.archives.extend(lock.archives);

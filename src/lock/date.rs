@@ -19,7 +19,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     })
 }
 
-pub(super) fn text(date: u64) -> String {
+pub(crate) fn text(date: u64) -> String {
     let (year, month, day) = civil(date / DAY);
     let second = date % DAY;
     let (hour, minute) = (second / 3600, second / 60 % 60);

@@ -7,7 +7,7 @@
 
 pub mod changes;
 pub mod choose;
-mod date;
+pub(crate) mod date;
 pub mod file;
 mod request;
 
@@ -40,8 +40,30 @@ pub struct Lock {
     pub archives: Vec<LockedArchive>,
     /// By role.
     pub roles: BTreeMap<String, LockedRole>,
+    /// The programs of Kubernetes, if the cluster runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<LockedKubernetes>,
     /// Sorted by name, architecture, version.
     pub packages: Vec<LockedPackage>,
+}
+
+/// The programs of one release of Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LockedKubernetes {
+    /// `v1.20.2`.
+    pub version: String,
+    /// By name: `kubelet`.
+    pub programs: BTreeMap<String, LockedProgram>,
+}
+
+/// A program by its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LockedProgram {
+    /// Bytes.
+    pub size: u64,
+    pub sha256: Digest,
 }
 
 /// One signed suite at the time of locking.
@@ -127,7 +149,9 @@ impl Lock {
 
     /// Whether both pin the same packages for the same requests, whatever their dates.
     pub fn chooses_the_same(&self, other: &Self) -> bool {
-        (&self.roles, &self.packages) == (&other.roles, &other.packages)
+        let what =
+            |lock: &Self| (lock.roles.clone(), lock.packages.clone(), lock.kubernetes.clone());
+        what(self) == what(other)
     }
 
     fn validate(&self) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use crate::{
     cluster::{self, Cluster},
     diagnostic::{Diagnostic, Invalid, Problems, quoted, suggest},
     digest::Digest,
+    kubernetes,
     profile::{Profile, Profiles},
     workspace::{Overlay, Workspace},
 };
@@ -62,8 +63,9 @@ pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec
     let mut plans = Vec::new();
     // A role without a profile has its complaint already.
     for role in profiles.names().filter(|name| wanted.contains(name)) {
-        let Some(profile) = profiles.load(role, &problems) else { continue };
+        let Some(mut profile) = profiles.load(role, &problems) else { continue };
         let Some(cluster) = &cluster else { continue };
+        kubernetes::role::extend(cluster, &mut profile);
         templates::check(cluster, &profile, workspace, &problems);
         if let (false, Err(complaint)) = (cluster.roles().contains(role), cluster.check_label(role))
         {

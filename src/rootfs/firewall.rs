@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use super::{Error, draft::Draft};
 use crate::{
     cluster::Networks,
+    kubernetes,
     plan::Plan,
     profile::firewall::{Ports, Rule, Traffic},
 };
@@ -61,7 +62,7 @@ table inet kiln {{
 \t\tip6 nexthdr ipv6-icmp accept
 \t\tip6 saddr fe80::/10 udp sport 547 udp dport 546 accept
 
-{allow}\t}}
+{services}{allow}\t}}
 
 \tchain forward {{
 \t\ttype filter hook forward priority filter; policy drop;
@@ -70,9 +71,44 @@ table inet kiln {{
 \t\tip saddr {{ {inside} }} accept
 \t\tip daddr {{ {inside} }} accept
 \t}}
-}}
+{masquerade}}}
 ",
+        services = services(plan),
+        masquerade = masquerade(plan),
         role = plan.profile.role,
+    )
+}
+
+/// Whether pods run on the machines of this image.
+fn has_pods(plan: &Plan) -> bool {
+    plan.cluster.kubernetes.is_some() && plan.profile.role == kubernetes::NODE
+}
+
+/// Services' addresses are the machine's own where kube-proxy uses ipvs, so what pods and hosts
+/// send there comes in.
+fn services(plan: &Plan) -> String {
+    let Networks { hosts, pods, services, .. } = &plan.cluster.networks;
+    if has_pods(plan) {
+        format!("\t\tip saddr {{ {hosts}, {pods} }} ip daddr {services} accept\n")
+    } else {
+        String::new()
+    }
+}
+
+/// Pods' addresses mean nothing outside of the cluster.
+fn masquerade(plan: &Plan) -> String {
+    let Networks { hosts, pods, services, .. } = &plan.cluster.networks;
+    if !has_pods(plan) {
+        return String::new();
+    }
+    format!(
+        "
+\tchain postrouting {{
+\t\ttype nat hook postrouting priority srcnat;
+
+\t\tip saddr {pods} ip daddr != {{ {hosts}, {pods}, {services} }} masquerade
+\t}}
+"
     )
 }
 

@@ -13,6 +13,7 @@ mod draft;
 mod firewall;
 mod glob;
 mod handoff;
+mod kubernetes;
 pub mod modules;
 mod overlay;
 mod packages;
@@ -33,6 +34,7 @@ pub use packages::{ControlError, Package};
 
 use crate::{
     diagnostic::{Diagnostic, nearest},
+    pki::delivery::NodeFile,
     plan::Plan,
     tree::{Content, Origin, PathError, Tree, TreePath},
     workspace::Overlay,
@@ -55,6 +57,10 @@ pub struct Inputs<'a> {
     pub init: Content,
     /// The files of [`Profile::binaries`](crate::profile::Profile), by their path in the image.
     pub binaries: &'a BTreeMap<TreePath, Content>,
+    /// Programs of Kubernetes, by their path in the image.
+    pub programs: &'a BTreeMap<TreePath, Content>,
+    /// Certificates and keys, which no plan and no manifest shows.
+    pub secrets: &'a [NodeFile],
 }
 
 /// A role's root, with what the boot chain takes from it.
@@ -102,6 +108,7 @@ pub fn assemble(inputs: &Inputs<'_>) -> Result<Root, Error> {
     report.pruned = prune::prune(&mut draft.tree, &plan.profile.prune)?;
 
     let mut templates = overlay::lay(&mut draft, inputs)?;
+    kubernetes::lay(&mut draft, inputs)?;
     let accounts = accounts::write(&mut draft)?;
     draft.settle_owners()?;
     overlay::settle_owners(&mut templates, &draft.tree);
@@ -177,6 +184,8 @@ pub enum Error {
     Unit(#[from] units::Error),
     #[error(transparent)]
     Module(#[from] modules::Error),
+    #[error("packing a container image")]
+    Oci(#[from] crate::formats::oci::Error),
     #[error("the packages hold no {what}; it comes with package '{package}'")]
     Missing { what: &'static str, package: &'static str },
 }

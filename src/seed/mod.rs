@@ -18,6 +18,7 @@ use crate::{
     cluster::{Cluster, Host, HostAddress},
     digest::Digest,
     formats::{fat, iso},
+    kubernetes::pod_network as pods,
     tree::Content,
 };
 
@@ -67,8 +68,8 @@ struct NetworkConfig<'a> {
 struct Ethernet<'a> {
     r#match: Match<'a>,
     addresses: [HostAddress; 1],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    routes: Option<[Route; 1]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<Route>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nameservers: Option<Nameservers<'a>>,
 }
@@ -84,7 +85,7 @@ enum Match<'a> {
 
 #[derive(Serialize)]
 struct Route {
-    to: &'static str,
+    to: String,
     via: Ipv4Addr,
 }
 
@@ -114,13 +115,15 @@ pub fn files(cluster: &Cluster, name: &str) -> Result<Files, Error> {
     };
     Ok(Files::from([
         json("meta-data", serde_json::to_string_pretty(&meta_data))?,
-        json("network-config", serde_json::to_string_pretty(&network_config(cluster, host)))?,
+        json("network-config", serde_json::to_string_pretty(&network_config(cluster, name, host)))?,
         ("user-data".to_owned(), USER_DATA.as_bytes().to_vec()),
     ]))
 }
 
-fn network_config<'a>(cluster: &'a Cluster, host: &'a Host) -> NetworkConfig<'a> {
+fn network_config<'a>(cluster: &'a Cluster, name: &str, host: &'a Host) -> NetworkConfig<'a> {
     let nameservers = &cluster.networks.nameservers;
+    let default = cluster.networks.gateway.map(|via| Route { to: "default".to_owned(), via });
+    let pods = pods::routes(cluster, name).map(|(to, via)| Route { to: to.to_string(), via });
     let ethernet = Ethernet {
         r#match: match &host.mac {
             Some(mac) => Match::MacAddress(mac),
@@ -128,7 +131,7 @@ fn network_config<'a>(cluster: &'a Cluster, host: &'a Host) -> NetworkConfig<'a>
             None => Match::Name("e*"),
         },
         addresses: [host.address],
-        routes: cluster.networks.gateway.map(|via| [Route { to: "default", via }]),
+        routes: default.into_iter().chain(pods).collect(),
         nameservers: (!nameservers.is_empty()).then_some(Nameservers { addresses: nameservers }),
     };
     NetworkConfig { version: 2, ethernets: BTreeMap::from([("primary", ethernet)]) }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 use super::*;
-use crate::cluster::{Cidr, Endpoint, Etcd, Lb, Networks, Proxy};
+use crate::cluster::{Cidr, Delivery, Endpoint, Etcd, Lb, Networks, Pki, Proxy};
 
 fn cluster() -> Cluster {
     let cidr = |a, b, prefix| Cidr { network: Ipv4Addr::new(a, b, 0, 0), prefix };
@@ -30,8 +30,10 @@ fn cluster() -> Cluster {
             gateway: None,
             nameservers: Vec::new(),
         },
-        etcd: Etcd { members: Vec::new() },
+        etcd: Etcd { members: Vec::new(), heartbeat_ms: 100, election_ms: 1000 },
         lb: Lb { proxy: Proxy::Haproxy, router_id: 51 },
+        kubernetes: None,
+        pki: Pki { delivery: Delivery::Seed, ca_days: 3650, leaf_days: 365 },
         hosts: BTreeMap::from([
             ("k8s-lb-primary".into(), primary),
             ("k8s-lb-backup".into(), host(224, None)),

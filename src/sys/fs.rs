@@ -55,6 +55,24 @@ pub fn content(path: &Path) -> Result<Content> {
 /// The same for a file that must have a digest, which is computed first.
 pub fn pinned(path: &Path, sha256: &Digest) -> Result<Content> {
     let content = content(path)?;
+    let found = digest_of(&content)?;
+    if found == *sha256 {
+        return Ok(content);
+    }
+    Err(refuse(
+        format!("expected SHA-256 {sha256}, found {found}"),
+        "restore the file, or pin what it is now",
+    ))
+    .with_context(|| format!("reading '{}'", path.display()))
+}
+
+/// Size and SHA-256 of a file.
+pub fn digest(path: &Path) -> Result<(u64, Digest)> {
+    let content = content(path)?;
+    Ok((content.len(), digest_of(&content)?))
+}
+
+fn digest_of(content: &Content) -> Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let (mut offset, len) = (0, content.len());
@@ -64,15 +82,7 @@ pub fn pinned(path: &Path, sha256: &Digest) -> Result<Content> {
         hasher.update(&buffer[..n]);
         offset += n as u64;
     }
-    let found = hasher.finish();
-    if found == *sha256 {
-        return Ok(content);
-    }
-    Err(refuse(
-        format!("expected SHA-256 {sha256}, found {found}"),
-        "restore the file, or pin what it is now",
-    ))
-    .with_context(|| format!("reading '{}'", path.display()))
+    Ok(hasher.finish())
 }
 
 pub fn open(path: &Path) -> Result<File> {

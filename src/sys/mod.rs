@@ -7,8 +7,10 @@
 pub mod folder;
 pub mod fs;
 pub mod interrupt;
+pub mod random;
 pub mod scratch;
 pub mod space;
+pub mod vault;
 pub mod workspace;
 
 use std::{path::PathBuf, time::SystemTime};

@@ -67,10 +67,15 @@ pub struct ScratchFile {
 impl ScratchFile {
     /// A new file beside `target`, readable by all.
     pub fn beside(target: &Path) -> Result<Self> {
+        Self::beside_with_mode(target, 0o644)
+    }
+
+    /// A new file beside `target` that has this mode from its first moment.
+    pub fn beside_with_mode(target: &Path, mode: u32) -> Result<Self> {
         let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty());
         let file = tempfile::Builder::new()
             .prefix(PREFIX)
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
             .tempfile_in(parent.unwrap_or(Path::new(".")))
             .with_context(|| format!("writing '{}'", target.display()))?;
         enlist(file.path());
@@ -91,6 +96,16 @@ impl ScratchFile {
         let synced = self.file().sync_all();
         synced.with_context(|| format!("writing '{}'", self.target.display()))?;
         self.appear()
+    }
+
+    /// Gives the file its name, with its bytes on the disk, if nothing has that name.
+    pub fn publish_new(mut self) -> Result<()> {
+        let synced = self.file().sync_all();
+        synced.with_context(|| format!("writing '{}'", self.target.display()))?;
+        let file = self.file.take().expect("held until it is published");
+        delist(file.path());
+        let persisted = file.persist_noclobber(&self.target).map(drop).map_err(|error| error.error);
+        persisted.with_context(|| format!("writing '{}'", self.target.display()))
     }
 
     /// Gives the file its name without waiting for the disk: for what is verified when read.

@@ -6,6 +6,7 @@ pub(crate) mod debian_apt;
 pub(crate) mod disk_images;
 pub(crate) mod disk_tools;
 pub(crate) mod guest;
+pub(crate) mod hub;
 pub(crate) mod media;
 pub(crate) mod oci;
 pub(crate) mod qemu;

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A container image made of nothing but bytes of ours.
 
-use kiln::digest::Digest;
+use kiln::{
+    formats::oci::{self, Program},
+    tree::{Content, TreePath},
+};
 
 /// Name of the image.
 pub(crate) const NAME: &str = "kiln.test/hello:1";
@@ -9,57 +12,17 @@ pub(crate) const NAME: &str = "kiln.test/hello:1";
 /// What the container's program prints.
 pub(crate) const GREETING: &str = "hello from a container\n";
 
-/// An OCI image layout as a tar archive: one layer with one program, `/hello`.
+/// An archive of one image with one program, `/hello`.
 pub(crate) fn archive() -> Vec<u8> {
-    let layer = tar(&[("hello", &program(), 0o755)]);
-    let config = format!(
-        r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
-        digest(&layer)
-    )
-    .into_bytes();
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{MANIFEST}","config":{},"layers":[{}]}}"#,
-        descriptor("application/vnd.oci.image.config.v1+json", &config),
-        descriptor("application/vnd.oci.image.layer.v1.tar", &layer)
-    )
-    .into_bytes();
-    let named = descriptor(MANIFEST, &manifest);
-    let named = named.trim_end_matches('}');
-    let index = format!(
-        r#"{{"schemaVersion":2,"manifests":[{named},"annotations":{{"io.containerd.image.name":"{NAME}"}}}}]}}"#
-    );
-    let blobs = [layer, config, manifest];
-    let names = blobs.each_ref().map(|blob| format!("blobs/sha256/{}", Digest::of(blob)));
-    let mut files = vec![
-        ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.as_slice(), 0o644),
-        ("index.json", index.as_bytes(), 0o644),
-    ];
-    files.extend(
-        names.iter().zip(&blobs).map(|(name, blob)| (name.as_str(), blob.as_slice(), 0o644)),
-    );
-    tar(&files)
-}
-
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", Digest::of(bytes))
-}
-
-fn descriptor(media_type: &str, bytes: &[u8]) -> String {
-    let size = bytes.len();
-    format!(r#"{{"mediaType":"{media_type}","digest":"{}","size":{size}}}"#, digest(bytes))
-}
-
-fn tar(files: &[(&str, &[u8], u32)]) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, bytes, mode) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(*mode);
-        archive.append_data(&mut header, name, *bytes).unwrap();
-    }
-    archive.into_inner().unwrap()
+    let program = Program {
+        path: TreePath::literal("/hello"),
+        content: Content::bytes(program()),
+        certificates: None,
+        user: (0, 0),
+        epoch: 0,
+    };
+    let image = program.image(NAME.parse().unwrap()).unwrap();
+    oci::archive(&[image]).unwrap().to_vec().unwrap()
 }
 
 /// A static ELF program that prints the greeting: headers, seven instructions, the text.

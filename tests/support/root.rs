@@ -126,6 +126,8 @@ impl Fixture {
             overlays: &workspace.overlays_of(&plan.profile),
             init: Content::bytes(*b"init"),
             binaries: &BTreeMap::new(),
+            programs: &BTreeMap::new(),
+            secrets: &[],
         })
     }
 

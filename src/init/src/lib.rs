@@ -23,3 +23,4 @@ pub mod xml;
 pub mod yaml;
 
 pub mod base64;
+pub mod csr;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! kiln-init, the program: PID 1 of the initramfs, the kernel's module loader there, and the
-//! services of first boot in the real root.
+//! kiln-init, the program: PID 1 of the initramfs, the kernel's module loader there, the services
+//! of first boot in the real root, and the first process of every pod.
 //!
 //! What a host becomes is decided by the library; here it is read, mounted and written.
 
 mod console;
 mod error;
 mod files;
+mod pause;
 mod pid1;
 mod service;
 mod vmware;
@@ -14,14 +15,18 @@ mod vmware;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> =
-        std::env::args_os().skip(1).map(|it| it.to_string_lossy().into_owned()).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let words: Vec<String> =
+        std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (program, arguments) = words.split_first().map_or(("", &[][..]), |(it, rest)| (*it, rest));
+    // A pod's first process is PID 1 too, of the pod's own namespace.
+    let is_pause = pause::is_asked(program, arguments);
     // The kernel gives PID 1 those words of its command line that it does not know.
-    if rustix::process::getpid().is_init() {
+    if rustix::process::getpid().is_init() && !is_pause {
         pid1::run()
     }
-    let outcome = match arguments[..] {
+    let outcome = match *arguments {
+        _ if is_pause => pause::run(),
         // The kernel's request_module(): see pid1::modules.
         ["-q", "--", module] => pid1::load_for_kernel(module),
         [pid1::COLDPLUG] => pid1::coldplug(),
@@ -29,6 +34,8 @@ fn main() -> ExitCode {
         ["recheck"] => service::recheck::run(),
         ["interfaces"] => service::interfaces::run(),
         ["ssh-keys"] => service::ssh::run(),
+        ["bring-up", folder] => service::bring_up::run(folder),
+        ["approve"] => service::approve::run(),
         ["network"] => service::network::run(),
         ["state"] => service::state::run(),
         ["ready"] => service::ready::run(),
@@ -36,8 +43,8 @@ fn main() -> ExitCode {
         ["answers", address] => service::answers::run(address),
         _ => {
             eprintln!(
-                "usage: kiln-init metadata | recheck | interfaces | network | state | ssh-keys | \
-                 ready | status | answers ADDRESS:PORT"
+                "usage: kiln-init metadata | recheck | interfaces | network | state | ssh-keys | bring-up FOLDER | approve | \
+                 ready | status | answers ADDRESS:PORT | pause"
             );
             return ExitCode::from(2);
         }

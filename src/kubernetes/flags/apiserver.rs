@@ -96,8 +96,13 @@ pub(super) static FLAGS: &[Flag] = &[
     both("kubelet-certificate-authority"),
     both("kubelet-client-certificate"),
     both("kubelet-client-key"),
-    Flag::removed("kubelet-https", 22, "leave it out: kubelets are always called by TLS", "PR 101178")
-        .deprecated(20, "leave it out: kubelets are always called by TLS"),
+    Flag::removed(
+        "kubelet-https",
+        22,
+        "leave it out: kubelets are always called by TLS",
+        "PR 101178",
+    )
+    .deprecated(20, "leave it out: kubelets are always called by TLS"),
     both("kubelet-preferred-address-types"),
     both("kubelet-timeout"),
     both("kubernetes-service-node-port"),

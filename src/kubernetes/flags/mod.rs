@@ -32,13 +32,8 @@ pub enum Component {
 }
 
 impl Component {
-    pub const ALL: [Self; 5] = [
-        Self::ApiServer,
-        Self::ControllerManager,
-        Self::Scheduler,
-        Self::Kubelet,
-        Self::KubeProxy,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::ApiServer, Self::ControllerManager, Self::Scheduler, Self::Kubelet, Self::KubeProxy];
 
     /// The program's name.
     pub const fn name(self) -> &'static str {

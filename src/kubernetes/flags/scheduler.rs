@@ -17,7 +17,8 @@ const fn policy(name: &'static str) -> Flag {
 }
 
 pub(super) static FLAGS: &[Flag] = &[
-    Flag::removed("address", 24, "write --bind-address", INSECURE).deprecated(23, "write --bind-address"),
+    Flag::removed("address", 24, "write --bind-address", INSECURE)
+        .deprecated(23, "write --bind-address"),
     both("authentication-kubeconfig"),
     both("authentication-skip-lookup"),
     both("authentication-token-webhook-cache-ttl"),
@@ -45,7 +46,8 @@ pub(super) static FLAGS: &[Flag] = &[
     policy("policy-config-file"),
     policy("policy-configmap"),
     policy("policy-configmap-namespace"),
-    Flag::removed("port", 24, "write --secure-port", INSECURE).deprecated(23, "write --secure-port"),
+    Flag::removed("port", 24, "write --secure-port", INSECURE)
+        .deprecated(23, "write --secure-port"),
     both("profiling"),
     both("requestheader-allowed-names"),
     both("requestheader-client-ca-file"),

@@ -8,6 +8,8 @@
 //! `status` whenever somebody asks, `answers` whenever keepalived does.
 
 pub(crate) mod answers;
+pub(crate) mod approve;
+pub(crate) mod bring_up;
 pub(crate) mod interfaces;
 pub(crate) mod metadata;
 mod netlink;

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What images carry of Kubernetes beyond packages: programs that the lock pins, and secrets.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context as _, Result};
+
+use crate::{
+    cluster::Delivery,
+    error::refuse,
+    kubernetes::role,
+    lock::{Lock, LockedKubernetes, LockedProgram},
+    pki::{self, delivery::NodeFile, leaves::Scope},
+    plan::Plan,
+    sys,
+    tree::{Content, TreePath},
+};
+
+/// The programs as they are now, for the lock; none if the cluster runs no Kubernetes.
+pub(super) fn pin(workspace: &Path, plans: &[Plan]) -> Result<Option<LockedKubernetes>> {
+    let Some(kubernetes) = plans.iter().find_map(|plan| plan.cluster.kubernetes.as_ref()) else {
+        return Ok(None);
+    };
+    let folder = workspace.join(&kubernetes.binaries);
+    let mut programs = BTreeMap::new();
+    for (_, name) in plans.iter().flat_map(|plan| role::programs(&plan.profile.role)) {
+        let path = folder.join(name);
+        if !sys::fs::exists(&path) {
+            return Err(refuse(
+                format!("there is no '{}'", path.display()),
+                "run 'make kubernetes', or name the folder of the server programs under \
+                 'kubernetes.binaries' of cluster.yaml",
+            ))
+            .with_context(|| format!("pinning Kubernetes {}", kubernetes.version));
+        }
+        let (size, sha256) = sys::fs::digest(&path)?;
+        programs.insert(name.to_owned(), LockedProgram { size, sha256 });
+    }
+    Ok(Some(LockedKubernetes { version: kubernetes.version.to_string(), programs }))
+}
+
+/// The programs that a role runs, compared with the lock.
+pub(super) fn programs(
+    workspace: &Path,
+    plan: &Plan,
+    lock: &Lock,
+) -> Result<BTreeMap<TreePath, Content>> {
+    let Some(kubernetes) = &plan.cluster.kubernetes else { return Ok(BTreeMap::new()) };
+    let task = || format!("taking the programs of Kubernetes {}", kubernetes.version);
+    let stale = |what: String| refuse(what, "run 'kiln lock' and commit the new lock");
+    let version = kubernetes.version.to_string();
+    let locked = lock.kubernetes.as_ref().filter(|locked| locked.version == version);
+    let locked =
+        locked.ok_or_else(|| stale("kiln.lock does not pin them".to_owned())).with_context(task)?;
+    let folder = workspace.join(&kubernetes.binaries);
+    let take = |(path, name): (TreePath, &str)| {
+        let program = locked.programs.get(name);
+        let program = program.ok_or_else(|| stale(format!("kiln.lock does not pin '{name}'")))?;
+        Ok((path, sys::fs::pinned(&folder.join(name), &program.sha256)?))
+    };
+    let programs = role::programs(&plan.profile.role).into_iter().map(take);
+    programs.collect::<Result<_>>().with_context(task)
+}
+
+/// Certificates, keys and tokens that a role's image carries.
+pub(super) fn secrets(workspace: &Path, plan: &Plan) -> Result<Vec<NodeFile>> {
+    let cluster = &plan.cluster;
+    if cluster.kubernetes.is_none() || cluster.pki.delivery != Delivery::Baked {
+        return Ok(Vec::new());
+    }
+    let role = &plan.profile.role;
+    let scope = Scope::Role(role.clone());
+    let task = || format!("taking the certificates and keys of role '{role}'");
+    let refused = |error: pki::Error| super::pki::refused(error);
+    let material = sys::vault::read(workspace)?;
+    let mut files = pki::delivery::node_files(cluster, &scope, &material, sys::now())
+        .map_err(refused)
+        .with_context(task)?;
+    if role::has_secrets(role) {
+        let token = pki::token::read(&material).map_err(refused).with_context(task)?;
+        let key = pki::encryption::read(&material).map_err(refused).with_context(task)?;
+        files.extend(role::secrets(cluster, role, &token, &key));
+    }
+    Ok(files)
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Everything that a machine's image carries for Kubernetes, but certificates and programs.
+
+use super::{
+    arguments::{VOLUME_PLUGINS, has_authentication_config, has_scheduler_config},
+    configs,
+    document::Value,
+    flags::Component,
+    kubeconfig::{self, BootstrapToken},
+    pods,
+    settings::{ControlPlane, ETC, Machine, Settings},
+    units::{HOST_ENV, host_env, unit},
+};
+
+/// A file of the image.
+#[derive(Clone, PartialEq, Eq)]
+pub struct File {
+    /// On the node.
+    pub path: String,
+    pub mode: u16,
+    /// Whether it is a first-boot template: in the image its name ends with `.j2`.
+    pub is_per_host: bool,
+    pub is_secret: bool,
+    pub text: String,
+}
+
+impl std::fmt::Debug for File {
+    /// Without the text, which may be a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04o} {}", self.mode, self.path)
+    }
+}
+
+/// What is generated, and is no one's to know.
+#[derive(Debug, Clone, Copy)]
+pub struct Secrets<'a> {
+    pub token: &'a BootstrapToken,
+    /// If the settings say that secrets are encrypted.
+    pub encryption: Option<&'a configs::EncryptionKey>,
+}
+
+fn file(path: impl Into<String>, text: impl ToString) -> File {
+    let text = text.to_string();
+    // Settings refuse template marks, so these are ours.
+    let is_per_host = text.contains("{{");
+    File { path: path.into(), mode: 0o644, is_per_host, is_secret: false, text }
+}
+
+fn secret(path: impl Into<String>, text: impl ToString) -> File {
+    File { mode: 0o600, is_secret: true, ..file(path, text) }
+}
+
+fn etc(name: &str, document: &Value) -> File {
+    file(format!("{ETC}/{name}"), document)
+}
+
+fn service(component: Component, settings: &Settings, machine: Machine) -> File {
+    let text = unit(component, settings, machine);
+    // `${...}` of a unit is no template.
+    File { is_per_host: false, ..file(format!("/etc/systemd/system/{component}.service"), text) }
+}
+
+/// Whether a machine runs a kubelet: all but masters whose programs are services.
+pub fn has_kubelet(settings: &Settings, machine: Machine) -> bool {
+    machine == Machine::Node || settings.control_plane == ControlPlane::StaticPods
+}
+
+/// The services that a machine must start.
+pub fn services(settings: &Settings, machine: Machine) -> Vec<Component> {
+    match (machine, settings.control_plane) {
+        (Machine::Node, _) => vec![Component::Kubelet, Component::KubeProxy],
+        (Machine::ControlPlane, ControlPlane::StaticPods) => vec![Component::Kubelet],
+        (Machine::ControlPlane, ControlPlane::Systemd) => pods::COMPONENTS.to_vec(),
+    }
+}
+
+/// The files of a machine, sorted by path. The settings have been checked.
+pub fn files(settings: &Settings, machine: Machine, secrets: Secrets<'_>) -> Vec<File> {
+    let mut files = vec![file(HOST_ENV, host_env())];
+    files.extend(
+        services(settings, machine)
+            .into_iter()
+            .map(|component| service(component, settings, machine)),
+    );
+    if machine == Machine::ControlPlane {
+        control_plane(&mut files, settings, secrets);
+    }
+    if has_kubelet(settings, machine) {
+        kubelet(&mut files, settings, machine, secrets);
+    }
+    if machine == Machine::Node {
+        files.push(etc("kube-proxy.yaml", &configs::proxy(settings)));
+        files.extend(kubeconfig_of(Component::KubeProxy, "kube-proxy.conf", settings));
+    }
+    files.push(file(
+        "/etc/tmpfiles.d/kubernetes.conf",
+        format_args!("d {VOLUME_PLUGINS} 0755 root root -\n"),
+    ));
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    files
+}
+
+fn kubeconfig_of(component: Component, name: &str, settings: &Settings) -> Option<File> {
+    kubeconfig::of(component, settings).map(|document| etc(name, &document))
+}
+
+fn control_plane(files: &mut Vec<File>, settings: &Settings, secrets: Secrets<'_>) {
+    files.push(etc("audit-policy.yaml", &configs::audit_policy(settings)));
+    if has_authentication_config(settings) {
+        files.push(etc("authentication.yaml", &configs::authentication(settings)));
+    }
+    if let Some(key) = secrets.encryption.filter(|_| settings.encrypts_secrets) {
+        let path = format!("{ETC}/encryption.yaml");
+        files.push(secret(path, configs::encryption(settings, key)));
+    }
+    for (component, name) in [
+        (Component::ControllerManager, "controller-manager.conf"),
+        (Component::Scheduler, "scheduler.conf"),
+    ] {
+        files.extend(kubeconfig_of(component, name, settings));
+    }
+    if has_scheduler_config(settings) {
+        files.push(etc("scheduler.yaml", &configs::scheduler(settings)));
+    }
+    if settings.control_plane == ControlPlane::StaticPods {
+        for component in pods::COMPONENTS {
+            let path = format!("{}/{component}.yaml", configs::MANIFESTS);
+            files.push(file(path, pods::pod(component, settings)));
+        }
+    }
+}
+
+fn kubelet(files: &mut Vec<File>, settings: &Settings, machine: Machine, secrets: Secrets<'_>) {
+    files.push(etc("kubelet.yaml", &configs::kubelet(settings, machine)));
+    let bootstrap = kubeconfig::bootstrap(settings, machine, secrets.token);
+    files.push(secret(format!("{ETC}/bootstrap-kubelet.conf"), bootstrap));
+    if settings.version.minor.get() >= 21 {
+        // The kubelet would write this itself, and restart logind.
+        files.push(file(
+            "/etc/systemd/logind.conf.d/kubelet.conf",
+            format_args!("[Login]\nInhibitDelayMaxSec={}\n", configs::SHUTDOWN_SECONDS),
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::{
+        kubeconfig::tests::token,
+        settings::{Secret, tests::settings},
+        version::Minor,
+    };
+
+    fn all() -> Vec<(Minor, File)> {
+        let token = token();
+        let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+        let key = configs::EncryptionKey::new(configs::Cipher::Secretbox, "key-1", &key).unwrap();
+        let secrets = Secrets { token: &token, encryption: Some(&key) };
+        let mut all = Vec::new();
+        for minor in Minor::all() {
+            for control_plane in [ControlPlane::Systemd, ControlPlane::StaticPods] {
+                let mut settings = settings(&format!("v{minor}.0"));
+                settings.control_plane = control_plane;
+                for machine in [Machine::Node, Machine::ControlPlane] {
+                    let files = files(&settings, machine, secrets);
+                    all.extend(files.into_iter().map(|file| (minor, file)));
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn no_text_has_trailing_blanks_or_control_characters() {
+        for (minor, file) in all() {
+            assert!(file.text.ends_with('\n') && !file.text.ends_with("\n\n"), "{minor} {file:?}");
+            for line in file.text.lines() {
+                assert_eq!(line.trim_end(), line, "{minor} {file:?}");
+                assert!(!line.chars().any(char::is_control), "{minor} {file:?}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn first_boot_renders_every_template() {
+        let mut engine = kiln_init::template::Engine::new();
+        let mut names = Vec::new();
+        for (index, (minor, file)) in all().into_iter().enumerate() {
+            let name = format!("{minor} {index} {}", file.path);
+            if file.is_per_host {
+                engine.add(&name, &file.text).unwrap();
+                names.push(name);
+            } else {
+                assert!(!file.text.contains("{{"), "{file:?}");
+            }
+        }
+        assert!(names.iter().any(|name| name.ends_with("host.env")));
+    }
+
+    #[test]
+    fn what_holds_a_secret_is_marked_and_closed() {
+        for (minor, file) in all() {
+            let holds = file.text.contains("0123456789abcdef") || file.text.contains("MDEyMzQ1");
+            assert_eq!(file.is_secret, holds, "{minor} {file:?}");
+            assert_eq!(file.mode, if holds { 0o600 } else { 0o644 }, "{minor} {file:?}");
+        }
+    }
+
+    #[test]
+    fn the_scheduler_up_to_1_22_has_no_file_that_would_open_an_insecure_port() {
+        for (minor, file) in all() {
+            if file.path.ends_with("/scheduler.yaml") {
+                assert!(minor.get() >= 23, "{minor}");
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Kubeconfigs of programs on a machine: whom to call, whom to trust, who one is.
+//!
+//! Format: Kubernetes' client API, kind Config, version v1. Always by TLS, always with the
+//! cluster's own authority, never with a superuser's certificate.
+
+use super::{
+    document::{Value, map},
+    flags::Component,
+    settings::{API_PORT, ETC, Machine, PerHost, Secret, Settings},
+};
+use crate::yaml::fields::Complaint;
+
+/// How the owner proves who it is.
+enum Credentials<'a> {
+    Certificate { certificate: String, key: String },
+    Token(&'a Secret),
+}
+
+fn config(cluster: &str, server: &str, user: &str, credentials: &Credentials<'_>) -> Value {
+    let context = format!("{user}@{cluster}");
+    let one = |name: &str, kind: &str, value: Value| {
+        Value::List(vec![map([("name", name.into()), (kind, value)])])
+    };
+    let authority = format!("{ETC}/pki/ca.crt");
+    let user_value = match credentials {
+        Credentials::Certificate { certificate, key } => map([
+            ("client-certificate", certificate.as_str().into()),
+            ("client-key", key.as_str().into()),
+        ]),
+        Credentials::Token(token) => map([("token", token.reveal().into())]),
+    };
+    map([
+        ("apiVersion", "v1".into()),
+        ("kind", "Config".into()),
+        (
+            "clusters",
+            one(
+                cluster,
+                "cluster",
+                map([("certificate-authority", authority.into()), ("server", server.into())]),
+            ),
+        ),
+        ("users", one(user, "user", user_value)),
+        (
+            "contexts",
+            one(&context, "context", map([("cluster", cluster.into()), ("user", user.into())])),
+        ),
+        ("current-context", context.as_str().into()),
+    ])
+}
+
+/// The API server of the same machine.
+fn local() -> String {
+    format!("https://{}:{API_PORT}", PerHost::Address)
+}
+
+/// The kubeconfig of controller-manager, scheduler or kube-proxy, by its own certificate.
+pub fn of(component: Component, settings: &Settings) -> Option<Value> {
+    let (name, user, server) = match component {
+        Component::ControllerManager => {
+            ("controller-manager", "system:kube-controller-manager", local())
+        }
+        Component::Scheduler => ("scheduler", "system:kube-scheduler", local()),
+        Component::KubeProxy => ("kube-proxy", "system:kube-proxy", settings.endpoint_url()),
+        Component::ApiServer | Component::Kubelet => return None,
+    };
+    let key = match component {
+        // kube-proxy is root: it changes the kernel's tables.
+        Component::KubeProxy => format!("{ETC}/pki/{name}.key"),
+        _ => settings.secret_path(component, &format!("pki/{name}.key")),
+    };
+    let credentials =
+        Credentials::Certificate { certificate: format!("{ETC}/pki/{name}.crt"), key };
+    Some(config(&settings.cluster, &server, user, &credentials))
+}
+
+/// What a kubelet asks for its first certificate with. A master's kubelet asks its own API
+/// server, which it starts itself.
+pub fn bootstrap(settings: &Settings, machine: Machine, token: &BootstrapToken) -> Value {
+    let server = match machine {
+        Machine::ControlPlane => local(),
+        Machine::Node => settings.endpoint_url(),
+    };
+    let token = Secret::new(format!("{}.{}", token.id, token.secret.reveal()));
+    config(&settings.cluster, &server, "kubelet-bootstrap", &Credentials::Token(&token))
+}
+
+/// A token with which kubelets may ask for a certificate, and nothing else, for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapToken {
+    /// Public; names the token's secret in the API.
+    pub id: String,
+    pub(super) secret: Secret,
+    /// RFC 3339, in UTC.
+    pub expires: String,
+}
+
+impl BootstrapToken {
+    /// A token `ID.SECRET` of 6 and 16 lower-case letters and digits, and when it ends, as
+    /// `2026-01-31T12:00:00Z`.
+    ///
+    /// # Errors
+    /// It has another form.
+    pub fn parse(token: &Secret, expires: &str) -> Result<Self, Complaint> {
+        let part = |text: &str, length: usize| {
+            text.len() == length
+                && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
+        let (id, secret) = token.reveal().split_once('.').unwrap_or_default();
+        if !part(id, 6) || !part(secret, 16) {
+            return Err(Complaint::new(
+                "the bootstrap token has not the form of one",
+                "6 and 16 lower-case letters and digits, with a dot between",
+            ));
+        }
+        let pattern = "dddd-dd-ddTdd:dd:ddZ";
+        let is_time = expires.len() == pattern.len()
+            && expires.bytes().zip(pattern.bytes()).all(|(byte, wanted)| match wanted {
+                b'd' => byte.is_ascii_digit(),
+                wanted => byte == wanted,
+            });
+        if !is_time {
+            return Err(Complaint::new(
+                format!("{} is no time", crate::diagnostic::quoted(expires)),
+                "write it in UTC, as 2026-01-31T12:00:00Z",
+            ));
+        }
+        Ok(Self { id: id.to_owned(), secret: Secret::new(secret), expires: expires.to_owned() })
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::kubernetes::settings::tests::settings;
+
+    pub(crate) fn token() -> BootstrapToken {
+        let token = Secret::new("abcdef.0123456789abcdef");
+        BootstrapToken::parse(&token, "2030-01-31T12:00:00Z").unwrap()
+    }
+
+    #[test]
+    fn clients_call_by_tls_and_none_calls_an_insecure_port() {
+        let settings = settings("v1.20.2");
+        for component in [Component::ControllerManager, Component::Scheduler, Component::KubeProxy]
+        {
+            let text = of(component, &settings).unwrap().to_string();
+            assert!(text.contains("server: \"https://"), "{text}");
+            assert!(text.contains("certificate-authority: /etc/kubernetes/pki/ca.crt"), "{text}");
+            assert!(!text.contains("8080") && !text.contains("http://"), "{text}");
+        }
+        let scheduler = of(Component::Scheduler, &settings).unwrap().to_string();
+        assert!(scheduler.contains("https://{{ network.address }}:6443"), "{scheduler}");
+    }
+
+    #[test]
+    fn bootstrap_tokens_have_a_form_and_an_end() {
+        assert_eq!(token().id, "abcdef");
+        for (text, end) in [
+            ("abcdef", "2030-01-31T12:00:00Z"),
+            ("ABCDEF.0123456789abcdef", "2030-01-31T12:00:00Z"),
+            ("abcdef.0123456789abcdef", "2030-01-31"),
+            ("abcdef.0123456789abcdef", "2030-01-31T12:00:00+"),
+        ] {
+            let complaint = BootstrapToken::parse(&Secret::new(text), end).unwrap_err();
+            assert!(!complaint.what.contains("0123456789"), "{complaint:?}");
+        }
+    }
+}

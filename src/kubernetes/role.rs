@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What Kubernetes adds to a role: programs, files, units, accounts, rules of the packet filter.
+//!
+//! A profile says what a machine is; the cluster file says which Kubernetes it runs. Everything that
+//! follows from the second is put into the profile here, as if somebody had written it there, and
+//! goes the same way from then on. What the profile already has stays: people have the last word.
+//! Secrets are in no profile and no plan; [`secrets`] gives them when an image is built.
+
+use std::net::SocketAddrV4;
+
+use super::{
+    MASTER, NODE,
+    arguments::kernel_modules,
+    bootstrap, bring_up,
+    configs::EncryptionKey,
+    etcd, files,
+    flags::Component,
+    kubeconfig::BootstrapToken,
+    pod_network,
+    settings::{Machine, Networks, Secret, Settings},
+    units::USERS,
+};
+use crate::{
+    cluster::{Cluster, Kubernetes},
+    pki::delivery::NodeFile,
+    profile::{File, FileContent, Profile, User, firewall::Rule},
+    tree::TreePath,
+};
+
+/// Ids of accounts are fixed, because files in `var` outlive the image.
+const ETCD_UID: u32 = 454;
+const FIRST_UID: u32 = 460;
+/// Seconds: a new cluster waits for a majority of etcd, then for one another.
+const READY_TIMEOUT: u32 = 1200;
+
+/// What the generators need to know, from the cluster file. None if it has no Kubernetes.
+pub fn settings(cluster: &Cluster) -> Option<Settings> {
+    let kubernetes = cluster.kubernetes.as_ref()?;
+    let networks = &cluster.networks;
+    Some(Settings {
+        version: kubernetes.version,
+        cluster: cluster.name.clone(),
+        endpoint: SocketAddrV4::new(cluster.endpoint.vip, cluster.endpoint.port),
+        networks: Networks {
+            pods: networks.pods,
+            services: networks.services,
+            dns: networks.dns,
+            domain: networks.domain.clone(),
+            node_prefix: kubernetes.node_prefix,
+        },
+        etcd: etcd::members(cluster)
+            .map(|(_, address)| SocketAddrV4::new(address, etcd::CLIENT_PORT))
+            .collect(),
+        proxy_mode: kubernetes.proxy_mode,
+        control_plane: kubernetes.control_plane,
+        encrypts_secrets: true,
+        programs: "/usr/bin".to_owned(),
+        extra: Default::default(),
+    })
+}
+
+/// Adds to `profile` what its role needs of the cluster's Kubernetes, if it has one.
+pub fn extend(cluster: &Cluster, profile: &mut Profile) {
+    let (Some(kubernetes), Some(settings)) = (&cluster.kubernetes, settings(cluster)) else {
+        return;
+    };
+    let mut role = Role { cluster, kubernetes, settings, profile };
+    role.etcd();
+    if machine(&role.profile.role).is_some() {
+        let timeout = &mut role.profile.services.ready_timeout;
+        *timeout = READY_TIMEOUT.max(*timeout);
+    }
+    match &*role.profile.role {
+        MASTER => role.master(),
+        NODE => role.node(),
+        _ => {}
+    }
+}
+
+/// Programs of a role by their path in the image.
+pub fn programs(role: &str) -> Vec<(TreePath, &'static str)> {
+    let names: &[&'static str] = match role {
+        MASTER => &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
+        NODE => &["kube-proxy", "kubelet"],
+        _ => &[],
+    };
+    names.iter().map(|name| (place(&format!("/usr/bin/{name}")), *name)).collect()
+}
+
+/// Whether a role's image holds secrets beside certificates and keys.
+pub fn has_secrets(role: &str) -> bool {
+    machine(role).is_some()
+}
+
+/// The generated files that are secrets.
+pub fn secrets(
+    cluster: &Cluster,
+    role: &str,
+    token: &BootstrapToken,
+    key: &EncryptionKey,
+) -> Vec<NodeFile> {
+    let (Some(settings), Some(machine)) = (settings(cluster), machine(role)) else {
+        return Vec::new();
+    };
+    let generated =
+        files::files(&settings, machine, files::Secrets { token, encryption: Some(key) });
+    let mut secrets: Vec<NodeFile> = generated
+        .into_iter()
+        .filter(|file| file.is_secret)
+        .map(|file| secret(&file.path, file.mode, file.text))
+        .collect();
+    if machine == Machine::ControlPlane {
+        let text = bootstrap::token_secret(token).to_string();
+        secrets.push(secret(&format!("{}/bootstrap-token.yaml", bring_up::FOLDER), 0o600, text));
+    }
+    secrets
+}
+
+fn secret(path: &str, mode: u16, text: String) -> NodeFile {
+    NodeFile {
+        path: path.to_owned(),
+        mode,
+        owner: "root",
+        is_secret: true,
+        content: text.into_bytes(),
+    }
+}
+
+fn machine(role: &str) -> Option<Machine> {
+    match role {
+        MASTER => Some(Machine::ControlPlane),
+        NODE => Some(Machine::Node),
+        _ => None,
+    }
+}
+
+struct Role<'a> {
+    cluster: &'a Cluster,
+    kubernetes: &'a Kubernetes,
+    settings: Settings,
+    profile: &'a mut Profile,
+}
+
+impl Role<'_> {
+    fn etcd(&mut self) {
+        let is_member = |name: &str| self.cluster.etcd.members.iter().any(|member| member == name);
+        let role = self.profile.role.clone();
+        let mut hosts = self.cluster.hosts_of(&role);
+        let everybody = self.cluster.hosts_of(&role).all(|(name, _)| is_member(name));
+        if !hosts.any(|(name, _)| is_member(name)) {
+            return;
+        }
+        self.install(&["etcd-client", "etcd-server"]);
+        self.user("etcd", ETCD_UID, "/var/lib/etcd");
+        self.template(etcd::CONFIG, etcd::config(self.cluster));
+        // The same as on masters, whose profile lays it over the root itself.
+        self.text("/usr/lib/systemd/system/etcd.service.d/10-kiln.conf", etcd::SANDBOX.to_owned());
+        let drop_in = etcd::drop_in(self.cluster, &self.profile.role);
+        self.text("/usr/lib/systemd/system/etcd.service.d/20-kiln-cluster.conf", drop_in);
+        self.profile.services.enable.insert("etcd.service".to_owned());
+        if everybody {
+            self.profile.services.ready.insert("etcd.service".to_owned());
+        }
+        self.allow(&["tcp 2379-2380 from hosts"]);
+    }
+
+    fn master(&mut self) {
+        self.generated(Machine::ControlPlane);
+        for (number, user) in (FIRST_UID..).zip(USERS) {
+            self.user(user, number, "/nonexistent");
+        }
+        let manifest = bootstrap::manifest(&bootstrap::objects(bootstrap::ServingApproval::ByHand));
+        self.text(&format!("{}/bootstrap.yaml", bring_up::FOLDER), manifest);
+        self.template(bring_up::KUBECONFIG, bring_up::kubeconfig(&self.settings));
+        self.unit("kiln-bring-up.service", bring_up::unit());
+        self.unit("kiln-approve.service", bring_up::approve_unit());
+        self.allow(&["tcp 6443 from hosts", "tcp 6443 from pods"]);
+    }
+
+    fn node(&mut self) {
+        self.generated(Machine::Node);
+        self.install(&["conntrack", "ethtool", "ipset", "iptables"]);
+        let modules = kernel_modules(self.kubernetes.proxy_mode);
+        self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
+        self.template(pod_network::CONFIG, pod_network::config());
+        self.unit("kiln-images.service", bring_up::images_unit());
+        self.allow(&["tcp 10250 from hosts", "tcp 10250 from pods"]);
+        self.allow(&["tcp 30000-32767", "udp 30000-32767"]);
+    }
+
+    /// Files and services of the programs themselves, but for what is secret.
+    fn generated(&mut self, machine: Machine) {
+        // Files that hold the token are left out, so any of its form will do.
+        let token = Secret::new("aaaaaa.aaaaaaaaaaaaaaaa");
+        let token = BootstrapToken::parse(&token, "2000-01-01T00:00:00Z").expect("a token's form");
+        let secrets = files::Secrets { token: &token, encryption: None };
+        for file in files::files(&self.settings, machine, secrets) {
+            if file.is_secret {
+                continue;
+            }
+            let content =
+                if file.is_per_host { FileContent::BootTemplate } else { FileContent::Text };
+            // Units of Kiln lie where an operator's drop-ins come after them.
+            let path = file.path.replace("/etc/systemd/system/", "/usr/lib/systemd/system/");
+            self.file(&path, content(file.text));
+        }
+        for component in files::services(&self.settings, machine) {
+            self.start(component);
+        }
+    }
+
+    fn start(&mut self, component: Component) {
+        let unit = format!("{component}.service");
+        self.profile.services.enable.insert(unit.clone());
+        self.profile.services.ready.insert(unit);
+    }
+
+    /// A unit of Kiln's own that must run for the role to be ready.
+    fn unit(&mut self, name: &str, text: String) {
+        self.text(&format!("/usr/lib/systemd/system/{name}"), text);
+        self.profile.services.enable.insert(name.to_owned());
+        self.profile.services.ready.insert(name.to_owned());
+    }
+
+    fn install(&mut self, packages: &[&str]) {
+        let names = packages.iter().map(|name| (*name).to_owned());
+        self.profile.packages.install.extend(names);
+    }
+
+    fn text(&mut self, path: &str, text: String) {
+        self.file(path, FileContent::Text(text));
+    }
+
+    fn template(&mut self, path: &str, text: String) {
+        self.file(path, FileContent::BootTemplate(text));
+    }
+
+    fn file(&mut self, path: &str, content: FileContent) {
+        let root = || "root".to_owned();
+        let file = File { content, mode: 0o644, owner: root(), group: root() };
+        self.profile.files.entry(place(path)).or_insert(file);
+    }
+
+    fn user(&mut self, name: &str, uid: u32, home: &str) {
+        let user = User {
+            uid,
+            group: name.to_owned(),
+            home: home.to_owned(),
+            shell: "/usr/sbin/nologin".to_owned(),
+            comment: name.to_owned(),
+            groups: Default::default(),
+            admin: false,
+        };
+        self.profile.users.entry(name.to_owned()).or_insert(user);
+    }
+
+    fn allow(&mut self, rules: &[&str]) {
+        let rules = rules.iter().map(|rule| rule.parse::<Rule>().expect("a rule of ours"));
+        self.profile.firewall.allow.extend(rules);
+    }
+}
+
+/// A path of ours.
+fn place(path: &str) -> TreePath {
+    TreePath::new(path).expect("a path of ours is valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        cluster::Cluster,
+        diagnostic::{Problems, Source},
+        kubernetes::{etcd, pod_network},
+        profile::{FileContent, Profile, Profiles},
+        seed,
+        workspace::Workspace,
+    };
+
+    const CLUSTER: &str = "schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.20.2, binaries: up }
+endpoint: { vip: 192.168.31.100 }
+networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1, m2, n1] }
+hosts:
+  m1: { role: master, address: 192.168.31.24 }
+  m2: { role: master, address: 192.168.31.26 }
+  n1: { role: node, address: 192.168.31.35 }
+  n2: { role: node, address: 192.168.31.71 }
+  l1: { role: lb, address: 192.168.31.178 }
+";
+
+    fn cluster_and(role: &str) -> (Cluster, Profile) {
+        let profile = "schema: 1\ndebian: { suite: trixie }\npackages: { install: [base-files] }\nkernel: { package: linux }\n";
+        let source = |name: &str| Source::new(name, profile.to_owned());
+        let workspace = Workspace {
+            cluster: Source::new("cluster.yaml", CLUSTER.to_owned()),
+            profiles: ["lb", "master", "node"].map(|name| (name.to_owned(), source(name))).into(),
+            overlays: Default::default(),
+        };
+        let problems = Problems::new();
+        let cluster = crate::cluster::load(&workspace, &problems);
+        let profile = Profiles::parse(&workspace, &problems).load(role, &problems);
+        let both = cluster.zip(profile);
+        let (cluster, mut profile) = problems.finish(both).unwrap_or_else(|why| panic!("{why}"));
+        super::extend(&cluster, &mut profile);
+        (cluster, profile)
+    }
+
+    fn text(profile: &Profile, path: &str) -> String {
+        let path = super::place(path);
+        match &profile.files[&path].content {
+            FileContent::Text(text) | FileContent::BootTemplate(text) => text.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn members_of_etcd_are_the_cluster_files_and_start_where_they_are() {
+        let (cluster, node) = cluster_and("node");
+        let config = text(&node, etcd::CONFIG);
+        let members = "m1=https://192.168.31.24:2380,m2=https://192.168.31.26:2380,n1=https://192.168.31.35:2380";
+        assert!(config.contains(members), "{config}");
+        assert!(config.contains("\"name\": \"{{ hostname }}\""), "{config}");
+        let drop_in = etcd::drop_in(&cluster, "node");
+        assert!(drop_in.contains("ConditionHost=|n1\n") && !drop_in.contains("n2"), "{drop_in}");
+        // A node that is no member is ready without it.
+        assert!(!node.services.ready.contains("etcd.service"));
+        let (cluster, master) = cluster_and("master");
+        assert!(!etcd::drop_in(&cluster, "master").contains("ConditionHost"));
+        assert!(master.services.ready.contains("etcd.service"));
+    }
+
+    #[test]
+    fn no_plan_holds_a_secret_and_load_balancers_have_nothing_of_kubernetes() {
+        for role in ["master", "node"] {
+            let (_, profile) = cluster_and(role);
+            for path in profile.files.keys() {
+                let name = path.file_name();
+                assert!(!["bootstrap-kubelet.conf", "encryption.yaml"].contains(&name), "{path}");
+            }
+            assert!(!format!("{profile:?}").contains("aaaaaa.aaaaaaaaaaaaaaaa"));
+        }
+        let (_, balancer) = cluster_and("lb");
+        assert!(balancer.files.is_empty() && super::programs("lb").is_empty());
+    }
+
+    #[test]
+    fn a_host_s_pods_have_a_range_of_their_own_and_every_host_knows_the_way() {
+        let (cluster, _) = cluster_and("node");
+        let vars = |host: &str| cluster.hosts[host].vars.get(pod_network::RANGE).cloned();
+        assert_eq!(vars("n1"), Some("10.244.35.0/24".into()));
+        assert_eq!(vars("m1"), None);
+        let network = |host: &str| {
+            let files = seed::files(&cluster, host).unwrap();
+            String::from_utf8(files["network-config"].clone()).unwrap()
+        };
+        for host in ["m1", "l1", "n2"] {
+            let text = network(host);
+            assert!(text.contains("\"to\": \"10.244.35.0/24\""), "{host}: {text}");
+            assert!(text.contains("\"via\": \"192.168.31.35\""), "{host}: {text}");
+        }
+        assert!(!network("n1").contains("10.244.35.0/24"));
+    }
+}

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What is generated for every minor of Kubernetes, as a person would read it, and judged by
+//! foreign readers.
+//!
+//! `tests/golden/kubernetes/v1.NN.txt` has all of a minor; `KILN_BLESS=1` writes them anew.
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command};
+
+use kiln::kubernetes::{
+    arguments::arguments,
+    bootstrap::{ServingApproval, manifest, objects, token_secret},
+    configs::{Cipher, EncryptionKey},
+    files::{File, Secrets, files, services},
+    flags::Component,
+    kubeconfig::BootstrapToken,
+    pods,
+    requirements::{Companion, pause_tag},
+    settings::{ControlPlane, Machine, Networks, ProxyMode, Secret, Settings},
+    version::Minor,
+};
+
+fn settings(minor: Minor, control_plane: ControlPlane) -> Settings {
+    let is_new = minor.get() >= 31;
+    Settings {
+        version: format!("v{minor}.2").parse().unwrap(),
+        cluster: "quickstart".to_owned(),
+        endpoint: "192.168.31.100:6443".parse().unwrap(),
+        networks: Networks {
+            pods: "10.244.0.0/16".parse().unwrap(),
+            services: "10.0.0.0/24".parse().unwrap(),
+            dns: [10, 0, 0, 2].into(),
+            domain: "cluster.local".to_owned(),
+            node_prefix: 24,
+        },
+        etcd: ["192.168.31.24:2379", "192.168.31.26:2379", "192.168.31.35:2379"]
+            .map(|member| member.parse().unwrap())
+            .to_vec(),
+        proxy_mode: if is_new { ProxyMode::Nftables } else { ProxyMode::Ipvs },
+        control_plane,
+        encrypts_secrets: true,
+        programs: "/usr/bin".to_owned(),
+        extra: BTreeMap::new(),
+    }
+}
+
+fn token() -> BootstrapToken {
+    let token = Secret::new("abcdef.0123456789abcdef");
+    BootstrapToken::parse(&token, "2030-01-31T12:00:00Z").unwrap()
+}
+
+fn generated(settings: &Settings, machine: Machine) -> Vec<File> {
+    let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
+    let key = EncryptionKey::new(Cipher::Secretbox, "key-1", &key).unwrap();
+    let token = token();
+    files(settings, machine, Secrets { token: &token, encryption: Some(&key) })
+}
+
+/// The machines of a golden file, by their titles.
+fn machines(minor: Minor) -> [(&'static str, Machine, Settings); 3] {
+    let systemd = settings(minor, ControlPlane::Systemd);
+    let pods = settings(minor, ControlPlane::StaticPods);
+    [
+        ("node", Machine::Node, systemd.clone()),
+        ("master with services", Machine::ControlPlane, systemd),
+        ("master with static pods", Machine::ControlPlane, pods),
+    ]
+}
+
+/// A file that another machine has too is only named.
+fn describe(minor: Minor) -> String {
+    let mut text = format!("Kubernetes {minor}\n\npause image: {}\n", pause_tag(minor));
+    for (name, companion) in [("containerd", Companion::Containerd), ("etcd", Companion::Etcd)] {
+        let show = |release: Option<_>| release.map_or("any".to_owned(), |it| format!("{it}"));
+        let (oldest, wish) = (companion.oldest(minor), companion.oldest_recommended(minor));
+        writeln!(text, "{name}: at least {}, better {}", show(oldest), show(wish)).unwrap();
+    }
+    let mut seen = BTreeMap::new();
+    for (title, machine, settings) in machines(minor) {
+        assert_eq!(settings.check(), [], "{minor} {title}");
+        writeln!(text, "\n======== {title} ========").unwrap();
+        for component in services(&settings, machine) {
+            writeln!(text, "\n==== arguments of {component}").unwrap();
+            for argument in arguments(component, &settings, machine) {
+                writeln!(text, "{argument}").unwrap();
+            }
+        }
+        for file in generated(&settings, machine) {
+            let template = if file.is_per_host { ", at first boot" } else { "" };
+            write!(text, "\n==== {:04o} {}{template}", file.mode, file.path).unwrap();
+            match seen.insert(file.path.clone(), (title, file.text.clone())) {
+                Some((first, same)) if same == file.text => {
+                    writeln!(text, ", as on the {first}").unwrap();
+                    seen.insert(file.path, (first, same));
+                }
+                _ => write!(text, "\n{}", file.text).unwrap(),
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn every_minor_has_exactly_the_arguments_and_files_of_its_golden() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kubernetes");
+    let mut all: Vec<(String, String)> =
+        Minor::all().map(|minor| (format!("v{minor}.txt"), describe(minor))).collect();
+    let bootstrap = manifest(&objects(ServingApproval::Account("kiln-approver")))
+        + &manifest(&[token_secret(&token())]);
+    all.push(("bootstrap.yaml".to_owned(), bootstrap));
+    if std::env::var_os("KILN_BLESS").is_some() {
+        fs::create_dir_all(&folder).unwrap();
+        for (name, text) in &all {
+            fs::write(folder.join(name), text).unwrap();
+        }
+    }
+    for (name, text) in &all {
+        let expected = fs::read_to_string(folder.join(name)).unwrap();
+        for (number, (line, expected)) in text.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(line, expected, "{name}:{}", number + 1);
+        }
+        assert_eq!(text.lines().count(), expected.lines().count(), "{name}");
+    }
+    let goldens = fs::read_dir(&folder).unwrap().count();
+    assert_eq!(goldens, all.len(), "a golden belongs to no minor");
+}
+
+#[test]
+fn what_first_boot_makes_of_templates_is_yaml_with_the_host_s_address() {
+    let values = serde_json::json!({
+        "hostname": "k8s-master-1",
+        "network": { "address": "192.168.31.24" },
+    });
+    for minor in Minor::all() {
+        for (title, machine, settings) in machines(minor) {
+            for file in generated(&settings, machine) {
+                let mut text = file.text;
+                if file.is_per_host {
+                    let mut engine = kiln_init::template::Engine::new();
+                    engine.add(&file.path, &text).unwrap();
+                    text = engine.render(&file.path, &values).unwrap();
+                    assert!(text.contains("192.168.31.24"), "{minor} {title} {}", file.path);
+                }
+                if [".yaml", ".conf"].iter().any(|end| file.path.ends_with(end))
+                    && file.path.starts_with("/etc/kubernetes/")
+                {
+                    let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+                    assert!(value["apiVersion"].is_string() && value["kind"].is_string());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pod_starts_what_a_service_starts_but_for_the_place_of_its_keys() {
+    for minor in Minor::all() {
+        let [_, (_, machine, systemd), (_, _, static_pods)] = machines(minor);
+        for component in pods::COMPONENTS {
+            let list = |settings| -> Vec<String> {
+                arguments(component, settings, machine).iter().map(ToString::to_string).collect()
+            };
+            for (service, pod) in list(&systemd).iter().zip(list(&static_pods)) {
+                let file = service.rsplit('/').next().unwrap();
+                assert!(*service == pod || service.contains("=/run/credentials/"), "{service}");
+                assert!(pod.ends_with(file), "{service} {pod}");
+            }
+        }
+    }
+}
+
+/// The units as systemd's own reader sees them. It wants the programs to be there.
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let scratch = tempfile::tempdir().unwrap();
+    let programs = scratch.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    for component in Component::ALL {
+        fs::copy("/bin/true", programs.join(component.name())).unwrap();
+    }
+    for minor in [Minor::OLDEST, Minor::NEWEST] {
+        let units = scratch.path().join(minor.to_string());
+        fs::create_dir(&units).unwrap();
+        for (_, machine, mut settings) in machines(minor) {
+            settings.programs = programs.to_str().unwrap().to_owned();
+            for file in generated(&settings, machine) {
+                if let Some(name) = file.path.strip_prefix("/etc/systemd/system/") {
+                    fs::write(units.join(name), &file.text).unwrap();
+                }
+            }
+        }
+        let mut paths: Vec<_> =
+            fs::read_dir(&units).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.sort();
+        assert_eq!(paths.len(), 5);
+        let output = Command::new("systemd-analyze")
+            .args(["verify", "--man=no"])
+            .args(&paths)
+            .output()
+            .expect("systemd-analyze runs");
+        let folder = units.to_str().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let ours: Vec<_> =
+            said.lines().filter(|line| line.contains(folder) || line.contains("kube")).collect();
+        assert!(ours.is_empty(), "{said}");
+    }
+}
