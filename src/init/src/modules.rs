@@ -3,15 +3,22 @@
 //!
 //! Names are compared as the kernel does, with `-` and `_` the same.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::OnceCell,
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// What depmod knows of the modules of one kernel.
 #[derive(Debug, Default)]
 pub struct Modules {
     /// Path below the modules folder, and the modules it needs, by name.
     files: BTreeMap<String, (String, Vec<String>)>,
-    /// Pattern and module, in the file's order.
-    aliases: Vec<(String, String)>,
+    /// The text of `modules.alias`. It has thousands of lines, and most of this program's lives
+    /// ask for modules by name only: it is taken apart when first needed, and never copied.
+    alias_text: String,
+    /// Where pattern and module stand in it, in the file's order.
+    aliases: OnceCell<Vec<(Range<usize>, Range<usize>)>>,
     /// Modules that help, before and after a module.
     soft: BTreeMap<String, (Vec<String>, Vec<String>)>,
 }
@@ -19,20 +26,12 @@ pub struct Modules {
 impl Modules {
     /// Reads the texts of `modules.dep`, `modules.alias` and `modules.softdep`; lines of other
     /// forms are passed over.
-    pub fn parse(dep: &str, alias: &str, softdep: &str) -> Self {
-        let mut modules = Self::default();
+    pub fn parse(dep: &str, alias: String, softdep: &str) -> Self {
+        let mut modules = Self { alias_text: alias, ..Self::default() };
         for line in dep.lines() {
             let Some((path, needs)) = line.split_once(':') else { continue };
             let needs = needs.split_ascii_whitespace().map(name_of).collect();
             modules.files.insert(name_of(path), (path.to_owned(), needs));
-        }
-        for line in alias.lines() {
-            let mut words = line.split_ascii_whitespace();
-            if let (Some("alias"), Some(pattern), Some(module)) =
-                (words.next(), words.next(), words.next())
-            {
-                modules.aliases.push((canonical(pattern), canonical(module)));
-            }
         }
         for line in softdep.lines() {
             let mut words = line.split_ascii_whitespace();
@@ -60,13 +59,33 @@ impl Modules {
         if self.files.contains_key(&what) {
             self.collect(&what, &mut seen, &mut files);
         } else {
-            for (pattern, module) in &self.aliases {
+            for (pattern, module) in self.aliases() {
                 if matches(pattern, &what) {
-                    self.collect(module, &mut seen, &mut files);
+                    self.collect(&canonical(module), &mut seen, &mut files);
                 }
             }
         }
         files
+    }
+
+    /// Every pattern with its module.
+    fn aliases(&self) -> impl Iterator<Item = (&str, &str)> {
+        let text = &*self.alias_text;
+        let place = |word: &str| {
+            let start = word.as_ptr().addr() - text.as_ptr().addr();
+            start..start + word.len()
+        };
+        let read = || {
+            let pairs = text.lines().filter_map(|line| {
+                let mut words = line.strip_prefix("alias ")?.split(' ');
+                Some((place(words.next()?), place(words.next()?)))
+            });
+            pairs.collect()
+        };
+        let both = |(pattern, module): &(Range<usize>, Range<usize>)| {
+            Some((text.get(pattern.clone())?, text.get(module.clone())?))
+        };
+        self.aliases.get_or_init(read).iter().filter_map(both)
     }
 
     fn collect<'a>(&'a self, name: &str, seen: &mut BTreeSet<String>, files: &mut Vec<&'a str>) {
@@ -104,7 +123,7 @@ fn canonical(name: &str) -> String {
         .collect()
 }
 
-/// fnmatch(3) with `*`, `?` and `[…]`, as modules.alias uses it.
+/// fnmatch(3) with `*`, `?` and `[…]`, as modules.alias uses it; the text is [`canonical`].
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
     let (mut p, mut t) = (0, 0);
@@ -156,6 +175,7 @@ fn one(pattern: &[u8], byte: u8) -> Step {
             }
             None => yes(byte == b'[', 1),
         },
+        Some(b'-') => yes(byte == b'_', 1),
         Some(literal) => yes(*literal == byte, 1),
     }
 }
@@ -190,7 +210,8 @@ mod tests {
              kernel/c/dm-mod.ko.xz:\n\
              kernel/d/x.ko: kernel/d/y.ko\nkernel/d/y.ko: kernel/d/x.ko\n",
             "# Aliases\nalias virtio:d00000002v* virtio_blk\nalias fs-overlay overlay\n\
-             alias pci:v00008086d0000[12]*sv*sd*bc*sc*i* x\n",
+             alias pci:v00008086d0000[12]*sv*sd*bc*sc*i* x\nalias a-b* y\n"
+                .to_owned(),
             "softdep dm-verity pre: y post: virtio_blk\n",
         )
     }
@@ -215,6 +236,8 @@ mod tests {
             ]
         );
         assert_eq!(modules.files_for("dm-verity"), modules.files_for("dm_verity"));
+        assert_eq!(modules.files_for("a-bc"), ["kernel/d/x.ko", "kernel/d/y.ko"]);
+        assert_eq!(modules.files_for("a_bc"), modules.files_for("a-bc"));
         assert_eq!(modules.files_for("unknown"), [""; 0]);
         assert_eq!(modules.files_for("fs-overlay"), [""; 0]);
     }

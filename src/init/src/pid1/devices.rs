@@ -34,9 +34,9 @@ const BLOCK: &str = "/sys/class/block";
 pub(crate) const COLDPLUG: &str = "coldplug";
 /// Nicer than PID 1, which otherwise shares a single processor with what only prepares for later.
 const COLDPLUG_NICE: i32 = 10;
-/// Subsystems whose events can bring a disk or a medium; `module` also stands for drivers that
-/// are a source themselves, as fw_cfg's.
-const OF_INTEREST: [&str; 2] = ["block", "module"];
+/// A driver that is a source of metadata itself, known once it has found its device; every other
+/// one brings a device with an event.
+const SOURCE_DRIVER: &str = "/bus/platform/drivers/fw_cfg";
 /// After so long, a wait is announced.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -190,8 +190,8 @@ impl Devices {
             match rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty()) {
                 Ok((n, _)) => {
                     let event = Uevent::from_message(&buffer[..n]);
-                    let subsystem = event.get("SUBSYSTEM").unwrap_or("");
-                    is_of_interest |= OF_INTEREST.contains(&subsystem);
+                    is_of_interest |= event.get("SUBSYSTEM") == Some("block")
+                        || event.get("DEVPATH") == Some(SOURCE_DRIVER);
                     if let (Some("add"), Some(modalias)) =
                         (event.get("ACTION"), event.get("MODALIAS"))
                     {

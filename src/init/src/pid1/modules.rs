@@ -42,7 +42,7 @@ impl Loader {
         };
         let known = Modules::parse(
             &read("modules.dep")?,
-            &read("modules.alias")?,
+            read("modules.alias")?,
             &read("modules.softdep")?,
         );
         Ok(Self { folder, known })
