@@ -44,11 +44,17 @@ boot: images trial ## Judge every role's image with foreign tools, boot it in QE
 test-power-cut: images ## Cut the power at 30 random moments of the first boot (an hour)
 	cargo test --release --workspace --locked --test kiln -- --nocapture power_cut::
 
-test-cluster: bin/kiln kubernetes ## Boot a Kubernetes cluster from images and seeds alone
-	test -e tests/kubernetes/pki/kubernetes-ca.crt || bin/kiln -C tests/kubernetes pki init
-	bin/kiln -C tests/kubernetes pki issue
-	bin/kiln -C tests/kubernetes lock --repair
-	bin/kiln -C tests/kubernetes build --out ../../out/small
+# A cluster of the tests: its certificates, its lock, its images.
+define cluster
+	test -e tests/$(1)/pki/kubernetes-ca.crt || bin/kiln -C tests/$(1) pki init
+	bin/kiln -C tests/$(1) pki issue
+	bin/kiln -C tests/$(1) lock --repair
+	bin/kiln -C tests/$(1) build --out ../../out/$(1)
+endef
+
+test-cluster: bin/kiln kubernetes ## Boot whole Kubernetes clusters, and let machines of them die (an hour)
+	$(call cluster,kubernetes)
+	$(call cluster,failover)
 	cargo test --release --workspace --locked --test kiln -- --nocapture cluster::
 
 CASES := 20000

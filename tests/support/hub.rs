@@ -3,9 +3,11 @@
 //!
 //! QEMU's `stream` netdev sends each Ethernet frame behind its length, 4 bytes, big-endian. Every
 //! frame goes to all other ports. A port whose machine does not read loses frames, as on a wire.
+//! The hub notes who announces which address, so that a test sees an address move.
 
 use std::{
     io::{Read as _, Write as _},
+    net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
     path::{Path, PathBuf},
     sync::{
@@ -13,6 +15,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use kiln::qemu::Network;
@@ -24,10 +27,21 @@ const FRAME_MAX: usize = 1 << 17;
 
 type Frame = Arc<Vec<u8>>;
 type Ports = Arc<Mutex<Vec<(usize, SyncSender<Frame>)>>>;
+type Announcements = Arc<Mutex<Vec<Announcement>>>;
 
 #[derive(Debug)]
 pub(crate) struct Hub {
     socket: PathBuf,
+    announcements: Announcements,
+}
+
+/// A gratuitous ARP (RFC 5944, section 4.6): a machine says that an address is its own.
+#[derive(Debug, Clone)]
+struct Announcement {
+    at: Instant,
+    address: Ipv4Addr,
+    /// Lower case, colons.
+    mac: String,
 }
 
 impl Hub {
@@ -36,13 +50,36 @@ impl Hub {
         let socket = folder.join("hub");
         let listener = UnixListener::bind(&socket).expect("a socket for the hub");
         let ports = Ports::default();
+        let announcements = Announcements::default();
+        let seen = announcements.clone();
         thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 let Ok(stream) = stream else { return };
-                plug_in(number, stream, &ports);
+                plug_in(number, stream, &ports, &seen);
             }
         });
-        Hub { socket }
+        Hub { socket, announcements }
+    }
+
+    /// How long after a moment a machine announced an address; waits for it.
+    pub(crate) fn wait_announced(
+        &self,
+        address: Ipv4Addr,
+        mac: &str,
+        since: Instant,
+        limit: Duration,
+    ) -> Option<Duration> {
+        loop {
+            let known = lock(&self.announcements);
+            let wanted = |it: &&Announcement| it.address == address && it.mac == mac;
+            let first =
+                known.iter().filter(wanted).find_map(|it| it.at.checked_duration_since(since));
+            drop(known);
+            if first.is_some() || since.elapsed() > limit {
+                return first;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A cable into the hub.
@@ -51,7 +88,7 @@ impl Hub {
     }
 }
 
-fn plug_in(number: usize, stream: UnixStream, ports: &Ports) {
+fn plug_in(number: usize, stream: UnixStream, ports: &Ports, seen: &Announcements) {
     let (sender, frames) = sync_channel::<Frame>(QUEUE);
     lock(ports).push((number, sender));
     let mut writer = stream.try_clone().expect("a handle of a socket");
@@ -62,15 +99,15 @@ fn plug_in(number: usize, stream: UnixStream, ports: &Ports) {
             }
         }
     });
-    let ports = ports.clone();
+    let (ports, seen) = (ports.clone(), seen.clone());
     thread::spawn(move || {
-        forward(number, stream, &ports);
+        forward(number, stream, &ports, &seen);
         lock(&ports).retain(|(other, _)| *other != number);
     });
 }
 
 /// Reads frames until the machine ends.
-fn forward(number: usize, mut stream: UnixStream, ports: &Ports) {
+fn forward(number: usize, mut stream: UnixStream, ports: &Ports, seen: &Announcements) {
     let mut header = [0; 4];
     while stream.read_exact(&mut header).is_ok() {
         let len = usize::try_from(u32::from_be_bytes(header)).unwrap_or(usize::MAX);
@@ -82,6 +119,7 @@ fn forward(number: usize, mut stream: UnixStream, ports: &Ports) {
         if stream.read_exact(&mut frame[header.len()..]).is_err() {
             return;
         }
+        lock(seen).extend(announcement(&frame[header.len()..]));
         let frame = Arc::new(frame);
         for (_, port) in lock(ports).iter().filter(|(other, _)| *other != number) {
             // A full queue drops the frame.
@@ -90,8 +128,19 @@ fn forward(number: usize, mut stream: UnixStream, ports: &Ports) {
     }
 }
 
-fn lock(ports: &Ports) -> std::sync::MutexGuard<'_, Vec<(usize, SyncSender<Frame>)>> {
-    ports.lock().unwrap_or_else(PoisonError::into_inner)
+/// What an Ethernet frame announces: an ARP packet (RFC 826) whose sender asks for itself.
+fn announcement(frame: &[u8]) -> Option<Announcement> {
+    let (header, packet) = frame.split_at_checked(14)?;
+    let arp = packet.get(..28).filter(|_| header.ends_with(&[0x08, 0x06]))?;
+    let (mac, sender, target) = (&arp[8..14], &arp[14..18], &arp[24..28]);
+    let address = Ipv4Addr::from(<[u8; 4]>::try_from(sender).ok()?);
+    let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = Announcement { at: Instant::now(), address, mac: mac.join(":") };
+    (sender == target).then_some(found)
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[test]
@@ -112,4 +161,25 @@ fn a_frame_reaches_every_other_port_and_only_those() {
     assert_eq!((read(&mut one), read(&mut three)), (*b"\0\0\0\x02ab", *b"\0\0\0\x02ab"));
     one.write_all(b"\0\0\0\x02cd").unwrap();
     assert_eq!((read(&mut two), read(&mut three)), (*b"\0\0\0\x02cd", *b"\0\0\0\x02cd"));
+}
+
+#[test]
+fn an_announced_address_is_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = Hub::start(folder.path());
+    let mut port = UnixStream::connect(&hub.socket).unwrap();
+    let mut frame = [[0xff; 6], [2, 0, 0, 0, 0, 7]].concat();
+    frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 7, 10, 0, 0, 9]);
+    frame.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 9]);
+    let since = Instant::now();
+    let len = u32::try_from(frame.len()).unwrap();
+    port.write_all(&[&len.to_be_bytes()[..], &frame].concat()).unwrap();
+    let address = Ipv4Addr::new(10, 0, 0, 9);
+    let limit = Duration::from_secs(20);
+    assert!(hub.wait_announced(address, "02:00:00:00:00:07", since, limit).is_some());
+    let never = Duration::ZERO;
+    assert_eq!(hub.wait_announced(address, "02:00:00:00:00:08", since, never), None);
+    // A question for somebody else announces nothing.
+    frame[14 + 27] = 8;
+    assert!(announcement(&frame).is_none());
 }

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The whole topology: two load balancers, three masters, two nodes. Programs and
+//! machines die, and the cluster goes on.
+//!
+//! Seven machines share the host's processors, so what takes seconds is told by the hub, which
+//! sees the address move, and by the machines' own clocks.
+
+use std::time::{Duration, Instant};
+
+use kiln::qemu::Machine;
+
+use super::is_ready;
+use crate::support::{
+    cluster::{
+        Bench, KUBECTL, PATIENCE, check_service, check_units, import, manifest, ready, until, write,
+    },
+    guest::{Checks, Guest},
+    qemu::alone,
+};
+
+const BALANCERS: [&str; 2] = ["k8s-lb-primary", "k8s-lb-backup"];
+const MASTERS: [&str; 3] = ["k8s-master-1", "k8s-master-2", "k8s-master-3"];
+const NODES: [&str; 2] = ["k8s-node-1", "k8s-node-2"];
+/// Within it the virtual address must have moved.
+const MOVED: Duration = Duration::from_secs(5);
+const ETCDCTL: &str = "etcdctl --endpoints=https://127.0.0.1:2379 \
+    --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/healthcheck-client.crt \
+    --key=/etc/etcd/pki/healthcheck-client.key";
+
+#[test]
+fn the_whole_topology_survives_the_loss_of_programs_and_machines() {
+    let _alone = alone();
+    let bench = Bench::new("tests/failover", "out/failover");
+    let started = Instant::now();
+    let [mut master1, mut master2, mut master3] = MASTERS.map(|name| bench.boot(name));
+    let [mut primary, mut backup] = BALANCERS.map(|name| bench.boot(name));
+    let [mut node1, mut node2] = NODES.map(|name| bench.boot(name));
+    let machines = [&mut primary, &mut backup, &mut master1, &mut master2, &mut master3];
+    for (machine, name) in machines.into_iter().zip(BALANCERS.into_iter().chain(MASTERS)) {
+        ready(machine, name);
+    }
+    ready(&mut node1, NODES[0]);
+    ready(&mut node2, NODES[1]);
+    println!("all are ready {} s after the start", started.elapsed().as_secs());
+
+    let mut checks = Checks::new("failover");
+    // The third master is the one that stays.
+    let mut admin = Guest::of(&master3);
+    write(&mut admin, "/run/admin.conf", &bench.admin());
+    let both = |nodes: &str| nodes.lines().filter(|line| is_ready(line)).count() == NODES.len();
+    let get_nodes = format!("{KUBECTL} get nodes --no-headers");
+    println!("{}", until(&mut admin, &get_nodes, both));
+    run_service(&bench, &mut checks, &mut admin, [&node1, &node2]);
+
+    address_moves(&bench, &mut checks, &mut admin, &mut primary);
+    drop(primary);
+    let gone = Instant::now();
+    moved(&bench, &mut checks, "the primary load balancer dies", "k8s-lb-backup", gone);
+    serves(&mut checks, &mut admin, "without the primary load balancer");
+    let mut primary = bench.boot(BALANCERS[0]);
+    ready(&mut primary, BALANCERS[0]);
+    moved(&bench, &mut checks, "the primary returns", "k8s-lb-primary", Instant::now());
+
+    let identity = "cat /etc/machine-id";
+    let before = Guest::of(&master1).run(identity);
+    drop(master1);
+    serves(&mut checks, &mut admin, "without a master");
+    let health = format!("{ETCDCTL} endpoint health 2>&1");
+    checks.mentions("etcd without a member", &mut admin, &health, "is healthy");
+    let mut master1 = bench.boot(MASTERS[0]);
+    ready(&mut master1, MASTERS[0]);
+    let mut again = Guest::of(&master1);
+    checks.prints("the master is the same host", &mut again, identity, &before.text);
+    let all = format!("{ETCDCTL} endpoint health --cluster 2>&1");
+    let three = |text: &str| text.matches("is healthy").count() == MASTERS.len();
+    until(&mut admin, &all, three);
+
+    reboot(&bench, &mut checks, &mut admin, node1);
+    for (name, machine) in [("a node", &node2), ("a master", &master2), ("a balancer", &backup)] {
+        check_units(&mut checks, name, &mut Guest::of(machine));
+    }
+    checks.finish();
+}
+
+/// A pod on each node, and a service that every node leads to both.
+fn run_service(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, machines: [&Machine; 2]) {
+    for (name, machine) in NODES.into_iter().zip(machines) {
+        import(checks, name, &mut Guest::of(machine));
+    }
+    write(admin, "/run/web.yaml", &manifest(NODES.len()));
+    let apply = format!("{KUBECTL} apply --filename=/run/web.yaml");
+    checks.mentions("a manifest is applied", admin, &apply, "deployment.apps/web created");
+    let running = |pods: &str| pods.matches("Running").count() == NODES.len();
+    println!("{}", until(admin, &format!("{KUBECTL} get pods -o wide --no-headers"), running));
+    // Several times, because each answer comes from either pod: from the node itself or across
+    // the pods' network.
+    for name in NODES.repeat(3) {
+        check_service(checks, admin, &bench.address(name));
+    }
+}
+
+/// The proxy of the primary stops, and starts again.
+fn address_moves(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, primary: &mut Machine) {
+    let mut guest = Guest::of(primary);
+    let (stop, start) = ("systemctl stop haproxy", "systemctl start haproxy");
+    let stopped = Instant::now();
+    checks.prints("the primary's proxy stops", &mut guest, stop, "");
+    moved(bench, checks, "the primary's proxy stops", "k8s-lb-backup", stopped);
+    serves(checks, admin, "without the primary's proxy");
+    let started = Instant::now();
+    checks.prints("it starts again", &mut guest, start, "");
+    let vip = bench.cluster.endpoint.vip;
+    let mac = bench.cluster.hosts[BALANCERS[0]].mac.clone().unwrap();
+    let returned = bench.hub.wait_announced(vip, &mac, started, PATIENCE);
+    checks.that("the address returns to it", returned.is_some(), &returned);
+    println!("the address returned after {returned:?}");
+}
+
+/// The address is announced by a host soon enough.
+fn moved(bench: &Bench, checks: &mut Checks<'_>, why: &str, to: &str, since: Instant) {
+    let mac = bench.cluster.hosts[to].mac.clone().unwrap();
+    let vip = bench.cluster.endpoint.vip;
+    let limit = if to == BALANCERS[0] { PATIENCE } else { 4 * MOVED };
+    let after = bench.hub.wait_announced(vip, &mac, since, limit);
+    println!("{why}: the address is at {to} after {after:?}");
+    let is_soon = after.is_some_and(|after| limit == PATIENCE || after <= MOVED);
+    checks.that(&format!("{why}: the address moves"), is_soon, &after);
+}
+
+/// The API answers through the virtual address, and what is written can be read.
+fn serves(checks: &mut Checks<'_>, admin: &mut Guest, when: &str) {
+    let name = when.replace(|c: char| !c.is_ascii_lowercase(), "-");
+    let create = format!(
+        "for try in 1 2 3 4 5 6; do \
+         timeout 60 {KUBECTL} create configmap {name} --from-literal=a=b && break; sleep 1; done"
+    );
+    checks.mentions(&format!("writing {when}"), admin, &create, "created");
+    let read = format!("timeout 60 {KUBECTL} get configmap {name} --output=jsonpath={{.data.a}}");
+    checks.prints(&format!("reading {when}"), admin, &read, "b");
+}
+
+/// A node restarts and comes back as the node that it was.
+fn reboot(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, mut node: Machine) {
+    let uid = format!("{KUBECTL} get node {} --output=jsonpath={{.metadata.uid}}", NODES[0]);
+    let before = admin.run(&uid);
+    let requests = format!("{KUBECTL} get certificatesigningrequests --no-headers | wc -l");
+    let asked = admin.run(&requests);
+    Guest::of(&node).run("systemctl reboot --no-block");
+    node.wait_end(PATIENCE).unwrap_or_else(|error| panic!("{error:#}"));
+    let mut node = bench.boot(NODES[0]);
+    ready(&mut node, NODES[0]);
+    // A node that has its certificate does not ask for another one.
+    checks.prints("the node asks for no certificate", admin, &requests, &asked.text);
+    checks.prints("the node is the same", admin, &uid, &before.text);
+    let is_back = |nodes: &str| nodes.lines().any(|it| it.starts_with(NODES[0]) && is_ready(it));
+    until(admin, &format!("{KUBECTL} get nodes --no-headers"), is_back);
+    check_units(checks, "the node that restarted", &mut Guest::of(&node));
+}

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+//! A cluster of machines on a network of their own, from a workspace's images and seeds alone.
+//!
+//! Nobody logs in anywhere to make it work. What is asked is asked by an administrator's kubectl,
+//! through the virtual address.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use kiln::{
+    cluster::Cluster,
+    digest::Digest,
+    formats::oci::{self, Program},
+    plan::{self, Given},
+    qemu::{Changes, Machine, Spec, create_overlay},
+    seed, sys,
+    tree::{Content, TreePath},
+};
+
+use super::{
+    guest::{self, Checks, Guest},
+    hub::Hub,
+    qemu::{CPUS, repository, start},
+};
+
+/// For what a cluster takes until it works, on a busy host under emulation.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2400);
+/// An administrator's kubectl, on a machine that was given [`Bench::admin`].
+pub(crate) const KUBECTL: &str = "kubectl --kubeconfig=/run/admin.conf";
+/// The image that nodes are given as a medium, with a static busybox in it.
+pub(crate) const IMAGE: &str = "kiln.test/busybox:1";
+
+/// A cluster's workspace, images and network.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    workspace: PathBuf,
+    out: PathBuf,
+    pub(crate) cluster: Cluster,
+    pub(crate) hub: Hub,
+    scratch: tempfile::TempDir,
+}
+
+impl Bench {
+    /// A workspace of the repository, and where its images were built.
+    pub(crate) fn new(workspace: &str, out: &str) -> Bench {
+        let workspace = repository().join(workspace);
+        let given = Given { epoch: 0, init: Digest::of(b"") };
+        let plans = plan::plan(&sys::workspace::load(&workspace).unwrap(), &[], given)
+            .unwrap_or_else(|invalid| panic!("{invalid}"));
+        let cluster = plans[0].cluster.clone();
+        let scratch = tempfile::tempdir().unwrap();
+        let hub = Hub::start(scratch.path());
+        Bench { workspace, out: repository().join(out), cluster, hub, scratch }
+    }
+
+    /// A host with its image and seed and a way in for the test. What it writes stays while the
+    /// bench lives: started again, it is the same host.
+    pub(crate) fn spec(&self, name: &str) -> Spec {
+        let host = &self.cluster.hosts[name];
+        let medium = self.scratch.path().join(format!("{name}.iso"));
+        fs::write(&medium, seed::iso(&seed::files(&self.cluster, name).unwrap()).unwrap()).unwrap();
+        let image = format!("{0}/{1}-{0}.raw", host.role, self.cluster.name);
+        let image = self.out.join(image);
+        assert!(image.is_file(), "there is no '{}': run `make test-cluster`", image.display());
+        let disk = self.scratch.path().join(format!("{name}.qcow2"));
+        if !disk.exists() {
+            create_overlay(&image, &disk).unwrap_or_else(|error| panic!("{error:#}"));
+        }
+        let memory = match &*host.role {
+            "lb" => 512,
+            "master" => 1536,
+            _ => 1280,
+        };
+        let media = if host.role == "lb" { Vec::new() } else { vec![self.busybox()] };
+        Spec {
+            changes: Changes::Keep,
+            seed: Some(medium),
+            media,
+            mac: host.mac.clone(),
+            network: self.hub.cable(),
+            credentials: guest::credentials(),
+            port: true,
+            cpus: CPUS,
+            memory,
+            ..Spec::new(&disk)
+        }
+    }
+
+    pub(crate) fn boot(&self, name: &str) -> Machine {
+        start(&self.spec(name))
+    }
+
+    /// A container image with the host's static busybox.
+    fn busybox(&self) -> PathBuf {
+        let file = self.scratch.path().join("busybox.tar");
+        if !file.exists() {
+            let program = Program {
+                path: TreePath::literal("/busybox"),
+                content: Content::bytes(fs::read("/bin/busybox").expect("package busybox-static")),
+                certificates: None,
+                user: (65_534, 65_534),
+                epoch: 0,
+            };
+            let image = program.image(IMAGE.parse().unwrap()).unwrap();
+            fs::write(&file, oci::archive(&[image]).unwrap().to_vec().unwrap()).unwrap();
+        }
+        file
+    }
+
+    /// An administrator's kubeconfig, as a person gets it.
+    pub(crate) fn admin(&self) -> String {
+        let file = self.scratch.path().join("admin.conf");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.arg("-C").arg(&self.workspace).args(["pki", "kubeconfig", "--user", "test-admin"]);
+        command.args(["--group", "system:masters", "--days", "1", "--out"]).arg(&file);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read_to_string(file).unwrap()
+    }
+
+    /// The first address of a host, as text.
+    pub(crate) fn address(&self, name: &str) -> String {
+        self.cluster.hosts[name].address.address.to_string()
+    }
+}
+
+/// Waits for the ready line, which must be the host's.
+pub(crate) fn ready(machine: &mut Machine, name: &str) {
+    let ready = machine.wait_ready(PATIENCE).unwrap_or_else(|error| panic!("{name}: {error:#}"));
+    assert_eq!(ready.hostname, name);
+    println!("{name}: ready after {} s of its own, {} s here", ready.boot, machine.age().as_secs());
+}
+
+/// Writes a file on a machine, for root alone.
+pub(crate) fn write(guest: &mut Guest, path: &str, text: &str) {
+    let output = guest.run(&format!("umask 077; cat >{path} <<'END'\n{text}\nEND"));
+    assert_eq!((output.status, &*output.text), (0, ""), "writing {path}");
+}
+
+/// Repeats commands until they print what is wanted.
+pub(crate) fn until(guest: &mut Guest, commands: &str, is_it: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = guest.run(commands);
+        if output.status == 0 && is_it(&output.text) {
+            return output.text;
+        }
+        assert!(Instant::now() < deadline, "never right: '{commands}': {}", output.text);
+        thread::sleep(Duration::from_secs(2));
+    }
+}
+
+/// What units failed, which none should.
+pub(crate) fn check_units(checks: &mut Checks<'_>, name: &str, guest: &mut Guest) {
+    let failed = "systemctl list-units --failed --plain --no-legend";
+    checks.prints(&format!("no unit of {name} failed"), guest, failed, "");
+}
+
+/// Imports the test's container image on a node.
+pub(crate) fn import(checks: &mut Checks<'_>, name: &str, guest: &mut Guest) {
+    let import = "ctr --namespace=k8s.io images import /dev/disk/by-id/virtio-medium0";
+    checks.mentions(&format!("{name} is given an image"), guest, import, IMAGE);
+}
+
+/// A server on every node that says who owns what, and a service in front of it.
+pub(crate) fn manifest(replicas: usize) -> String {
+    const MANIFEST: &str = r#"
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: REPLICAS
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      automountServiceAccountToken: false
+      affinity:
+        podAntiAffinity:
+          requiredDuringSchedulingIgnoredDuringExecution:
+          - labelSelector: {matchLabels: {app: web}}
+            topologyKey: kubernetes.io/hostname
+      containers:
+      - name: web
+        image: kiln.test/busybox:1
+        imagePullPolicy: Never
+        command: [/busybox, sh, -c, "echo serving && exec /busybox httpd -f -p 8080 -h /etc"]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec:
+  type: NodePort
+  clusterIP: 10.0.0.80
+  selector: {app: web}
+  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+"#;
+    MANIFEST.replace("REPLICAS", &replicas.to_string())
+}
+
+/// The service answers by its address and by a node's port, asked from a master.
+pub(crate) fn check_service(checks: &mut Checks<'_>, guest: &mut Guest, node: &str) {
+    // A master without kube-proxy: what it sends there becomes the pod's on the node.
+    let route = format!("ip route replace 10.0.0.80/32 via {node}");
+    checks.prints(&format!("the way to the service leads over {node}"), guest, &route, "");
+    for (what, server) in [("its address", "10.0.0.80"), ("the port of", &format!("{node}:30080"))]
+    {
+        let get =
+            format!("kubectl --kubeconfig=/dev/null --server=http://{server} get --raw=/passwd");
+        let name = format!("the service answers by {what} {server}");
+        checks.mentions(&name, guest, &get, "root:x:0:0");
+    }
+}
