@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The images of the quickstart, booted: each role comes up as its metadata says and does its job.
+//! The images of `tests/machines`, booted: each role comes up as its metadata says and does its job.
 //!
 //! A boot is dear, so a test boots its machines once and makes many named checks on them.
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The images that `make images` made, judged by foreign tools, and built again elsewhere.
+//! The images that `make machines` made, judged by foreign tools, and built again elsewhere.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::qemu::out_dir;
+use crate::support::qemu::{machines, out_dir};
 
 const ROLES: [&str; 3] = ["lb", "master", "node"];
 
@@ -24,7 +24,7 @@ struct Image {
 fn image(role: &'static str) -> Image {
     let folder = out_dir().join(role);
     let manifest = fs::read(folder.join("manifest.json"))
-        .unwrap_or_else(|error| panic!("{}: {error}; run 'make images'", folder.display()));
+        .unwrap_or_else(|error| panic!("{}: {error}; run 'make machines'", folder.display()));
     let manifest: Value = serde_json::from_slice(&manifest).expect("the manifest is JSON");
     let raw = folder.join(format!("{}-{role}.raw", text(&manifest["cluster"])));
     Image { role, raw, manifest }
@@ -198,10 +198,7 @@ fn a_second_build_elsewhere_gives_the_same_bytes() {
         fs::create_dir(folder).expect("made");
     }
     for name in ["cluster.yaml", "kiln.lock", "profiles", "overlays"] {
-        run(tool("cp")
-            .arg("-r")
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(name))
-            .arg(&workspace));
+        run(tool("cp").arg("-rL").arg(machines().join(name)).arg(&workspace));
     }
     run(tool("cp").args(["-r", "--reflink=auto"]).arg(cache_dir().join("packages")).arg(&cache));
     let kiln = scratch.path().join("kiln");
@@ -231,7 +228,7 @@ fn a_second_build_elsewhere_gives_the_same_bytes() {
         .current_dir(&workspace);
     run(&mut shell);
 
-    for file in ["quickstart-lb.raw", "manifest.json", "SHA256SUMS"] {
+    for file in ["machines-lb.raw", "manifest.json", "SHA256SUMS"] {
         let verdict = tool("cmp")
             .arg(out_dir().join("lb").join(file))
             .arg(workspace.join("out/lb").join(file))
@@ -245,10 +242,11 @@ fn a_second_build_elsewhere_gives_the_same_bytes() {
     }
 }
 
-/// `kiln build lb` of this workspace into `out`, from the cache alone.
+/// `kiln build lb` of the machines' workspace into `out`, from the cache alone.
 fn build_lb(out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    command.args(["-C", env!("CARGO_MANIFEST_DIR"), "build", "lb", "--offline", "--out"]).arg(out);
+    command.arg("-C").arg(machines());
+    command.args(["build", "lb", "--offline", "--out"]).arg(out);
     command
 }
 

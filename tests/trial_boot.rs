@@ -10,7 +10,7 @@ use crate::support::{
     disk_tools::tool,
     guest::{self, Checks, Guest},
     media::{iso, server},
-    qemu::{BOOT, CPUS, alone, copy_of, out_dir, start},
+    qemu::{BOOT, CPUS, alone, copy_of, repository, start},
 };
 
 const MAC: &str = "52:54:00:00:00:42";
@@ -19,7 +19,7 @@ const FAILED_UNITS: &str = "systemctl list-units --failed --plain --no-legend";
 const IDENTITY: &str = "cat /etc/machine-id /var/lib/kiln/ssh/*.pub";
 
 fn bare() -> Spec {
-    let disk = out_dir().join("host/trial-host.raw");
+    let disk = repository().join("out/trial/host/trial-host.raw");
     assert!(disk.is_file(), "there is no image '{}': run `make trial`", disk.display());
     Spec {
         mac: Some(MAC.to_owned()),

@@ -7,8 +7,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, quoted},
-    kubernetes::{self, pod_network},
-    names,
+    kubernetes, names,
     workspace::Workspace,
     yaml::{
         self, Node,
@@ -28,32 +27,23 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
     let fields = Fields::top(&node, problems, false)?;
     let cluster = cluster(&fields);
     fields.finish();
-    let mut cluster = cluster?;
-    give_pod_ranges(&mut cluster, &node, problems);
+    let cluster = cluster?;
+    check_pod_ranges(&cluster, &node, problems);
     check::check(&cluster, &node, workspace.profiles.keys().map(String::as_str), problems);
     Some(cluster)
 }
 
-/// Hosts that run pods have their range among their values, as if somebody had written it there.
-fn give_pod_ranges(cluster: &mut Cluster, node: &Node, problems: &Problems) {
+/// Hosts that run pods need a range for them.
+fn check_pod_ranges(cluster: &Cluster, node: &Node, problems: &Problems) {
     let Some(kubernetes) = &cluster.kubernetes else { return };
-    let prefix = kubernetes.node_prefix;
-    let ranges: Vec<_> = cluster
-        .hosts_of(kubernetes::NODE)
-        .map(|(name, host)| (name.to_owned(), cluster.pod_range(host)))
-        .collect();
-    let pods = cluster.networks.pods;
-    for (name, range) in ranges {
-        let Some(range) = range else {
+    let (prefix, pods) = (kubernetes.node_prefix, cluster.networks.pods);
+    for (name, host) in cluster.hosts_of(kubernetes::NODE) {
+        if cluster.pod_range(host).is_none() {
             let title = format!("network 'pods' ({pods}) has no /{prefix} for host '{name}'");
             let place = node.place(&["networks", "pods"]);
             let help = "a host's part is as far into it as the host's address is into network \
                         'hosts': make 'pods' larger, or 'hosts' smaller";
             problems.add(Diagnostic::new(title).at(place).help(help));
-            continue;
-        };
-        if let Some(host) = cluster.hosts.get_mut(&name) {
-            host.vars.entry(pod_network::RANGE.to_owned()).or_insert(range.to_string().into());
         }
     }
 }

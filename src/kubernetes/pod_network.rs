@@ -2,22 +2,23 @@
 //! The pods' network without a daemon: a bridge on every node, a range of addresses for each, and
 //! routes between the hosts.
 //!
-//! The range is the host's own ([`Cluster::pod_range`]) and travels in its seed, as do the routes to
-//! the others' ranges: one image serves every node.
+//! The range follows from the host's address ([`Cluster::pod_range`]), so first boot can tell it for
+//! a host that the cluster file does not know, too. The routes to the others' ranges travel in the
+//! seeds. One image serves every node.
 
 use std::net::Ipv4Addr;
 
 use serde_json::json;
 
-use crate::cluster::{Cidr, Cluster};
+use crate::cluster::{Cidr, Cluster, Networks};
 
 /// Configuration of the network plugins, as first boot's template.
 pub const CONFIG: &str = "/etc/cni/net.d/10-kiln.conflist";
-/// The variable of a host's metadata that has its range.
-pub const RANGE: &str = "pod_range";
+/// A host's metadata may name its range under `vars`; routes to it are then its administrator's.
+const RANGE: &str = "pod_range";
 
 /// A bridge whose host is the pods' gateway; `hairpin` lets a pod reach itself by its service.
-pub fn config() -> String {
+pub fn config(cluster: &Cluster, node_prefix: u8) -> String {
     let config = json!({
         "cniVersion": "1.0.0",
         "name": "kiln",
@@ -31,7 +32,7 @@ pub fn config() -> String {
                 "ipMasq": false,
                 "ipam": {
                     "type": "host-local",
-                    "ranges": [[{ "subnet": format!("{{{{ vars.{RANGE} }}}}") }]],
+                    "ranges": [[{ "subnet": "{{ pod_range_of_this_address }}" }]],
                     // Gone with a restart, as the pods are.
                     "dataDir": "/run/cni/networks",
                 },
@@ -39,7 +40,31 @@ pub fn config() -> String {
             { "type": "portmap", "capabilities": { "portMappings": true } },
         ],
     });
-    format!("{config:#}\n")
+    format!("{}{config:#}\n", range(cluster, node_prefix))
+}
+
+/// [`Cluster::pod_range`] as first boot's template computes it from the address that the host has.
+fn range(cluster: &Cluster, node_prefix: u8) -> String {
+    let Networks { hosts, pods, .. } = &cluster.networks;
+    let n_ranges = 1_u64 << node_prefix.saturating_sub(pods.prefix);
+    let n_addresses = 1_u64 << (32 - u32::from(node_prefix.min(32)));
+    let lines = [
+        "set part = network.address.split('.')".to_owned(),
+        "set high = part[0]|int * 256 + part[1]|int".to_owned(),
+        "set low = part[2]|int * 256 + part[3]|int".to_owned(),
+        format!("set number = high * 65536 + low - {}", hosts.network.to_bits()),
+        format!("set first = {} + number * {n_addresses}", pods.network.to_bits()),
+        "set bytes = [first // 16777216, first // 65536 % 256, first // 256 % 256, first % 256]"
+            .to_owned(),
+        format!("set own = bytes|join('.') ~ '/{node_prefix}'"),
+        format!("set fits = number >= 0 and number < {n_ranges}"),
+        // What is not defined cannot be printed, which is how a template refuses.
+        format!(
+            "set pod_range_of_this_address = vars.{RANGE} if vars.{RANGE} is defined \
+             else own if fits else there_is_none"
+        ),
+    ];
+    lines.map(|line| format!("{{% {line} %}}\n")).concat()
 }
 
 /// Every other host's range and the address behind which it is.
@@ -49,4 +74,42 @@ pub fn routes<'a>(
 ) -> impl Iterator<Item = (Cidr, Ipv4Addr)> + 'a {
     let others = cluster.hosts_of(super::NODE).filter(move |(name, _)| *name != own);
     others.filter_map(|(_, host)| Some((cluster.pod_range(host)?, host.address.address)))
+}
+
+#[cfg(test)]
+mod tests {
+    use kiln_init::template::Engine;
+    use serde_json::json;
+
+    use crate::kubernetes::role::tests::cluster_and;
+
+    fn rendered(address: &str, vars: &serde_json::Value) -> Result<String, String> {
+        let (cluster, _) = cluster_and("node");
+        let mut engine = Engine::new();
+        engine.add("a", &super::config(&cluster, 24)).unwrap();
+        let values = json!({ "network": { "address": address }, "vars": vars });
+        let text = engine.render("a", &values).map_err(|error| error.message)?;
+        let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        Ok(config["plugins"][0]["ipam"]["ranges"][0][0]["subnet"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn first_boot_finds_the_range_that_the_cluster_file_knows() {
+        let (cluster, _) = cluster_and("node");
+        for host in cluster.hosts.values() {
+            let known = cluster.pod_range(host).unwrap().to_string();
+            assert_eq!(rendered(&host.address.address.to_string(), &json!({})), Ok(known));
+        }
+        assert_eq!(rendered("192.168.31.250", &json!({})), Ok("10.244.250.0/24".to_owned()));
+    }
+
+    #[test]
+    fn a_host_elsewhere_has_the_range_that_its_metadata_names_or_none() {
+        let refused = Err("'pod_range_of_this_address' is undefined".to_owned());
+        for elsewhere in ["192.168.30.255", "192.168.32.0", "10.0.0.1"] {
+            let named = json!({ "pod_range": "10.244.7.0/24" });
+            assert_eq!(rendered(elsewhere, &named), Ok("10.244.7.0/24".to_owned()));
+            assert_eq!(rendered(elsewhere, &json!({})), refused, "{elsewhere}");
+        }
+    }
 }

@@ -182,7 +182,8 @@ impl Role<'_> {
         self.install(&["conntrack", "ethtool", "ipset", "iptables"]);
         let modules = kernel_modules(self.kubernetes.proxy_mode);
         self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
-        self.template(pod_network::CONFIG, pod_network::config());
+        let network = pod_network::config(self.cluster, self.kubernetes.node_prefix);
+        self.template(pod_network::CONFIG, network);
         self.unit("kiln-images.service", bring_up::images_unit());
         self.allow(&["tcp 10250 from hosts", "tcp 10250 from pods"]);
         self.allow(&["tcp 30000-32767", "udp 30000-32767"]);
@@ -266,11 +267,11 @@ fn place(path: &str) -> TreePath {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use crate::{
         cluster::Cluster,
         diagnostic::{Problems, Source},
-        kubernetes::{etcd, pod_network},
+        kubernetes::etcd,
         profile::{FileContent, Profile, Profiles},
         seed,
         workspace::Workspace,
@@ -291,7 +292,7 @@ hosts:
   l1: { role: lb, address: 192.168.31.178 }
 ";
 
-    fn cluster_and(role: &str) -> (Cluster, Profile) {
+    pub(in crate::kubernetes) fn cluster_and(role: &str) -> (Cluster, Profile) {
         let profile = "schema: 1\ndebian: { suite: trixie }\npackages: { install: [base-files] }\nkernel: { package: linux }\n";
         let source = |name: &str| Source::new(name, profile.to_owned());
         let workspace = Workspace {
@@ -349,9 +350,7 @@ hosts:
     #[test]
     fn a_host_s_pods_have_a_range_of_their_own_and_every_host_knows_the_way() {
         let (cluster, _) = cluster_and("node");
-        let vars = |host: &str| cluster.hosts[host].vars.get(pod_network::RANGE).cloned();
-        assert_eq!(vars("n1"), Some("10.244.35.0/24".into()));
-        assert_eq!(vars("m1"), None);
+        assert_eq!(cluster.pod_range(&cluster.hosts["n1"]).unwrap().to_string(), "10.244.35.0/24");
         let network = |host: &str| {
             let files = seed::files(&cluster, host).unwrap();
             String::from_utf8(files["network-config"].clone()).unwrap()

@@ -15,44 +15,42 @@ use crate::support::{
 };
 
 #[test]
-fn a_cluster_comes_up_from_images_alone_and_runs_a_service() {
-    small_cluster("tests/kubernetes", "out/kubernetes");
+fn the_quickstart_works_with_one_machine_of_each_kind() {
+    let bench = Bench::new(".", "out");
+    check_cluster(&bench, ["k8s-lb-primary", "k8s-master-1", "k8s-node-1"]);
 }
 
-/// A load balancer, a master and a node.
-fn small_cluster(workspace: &str, out: &str) {
+/// A load balancer, a master and a node, and what an administrator can do with them.
+fn check_cluster(bench: &Bench, names: [&'static str; 3]) {
     let _alone = alone();
     let started = Instant::now();
-    let bench = Bench::new(workspace, out);
-    let [mut master, mut node, mut balancer] =
-        ["master-1", "node-1", "lb-1"].map(|name| bench.boot(name));
-    ready(&mut balancer, "lb-1");
-    ready(&mut node, "node-1");
-    ready(&mut master, "master-1");
-
-    let mut checks = Checks::new(workspace);
+    let [mut balancer, mut master, mut node] = names.map(|name| bench.boot(name));
+    let all = [&mut balancer, &mut node, &mut master];
+    for (machine, name) in all.into_iter().zip([names[0], names[2], names[1]]) {
+        ready(machine, name);
+    }
+    let mut checks = Checks::new(&bench.cluster.name);
     let mut guest = Guest::of(&master);
     let config = bench.admin();
     checks.that("an admin calls the VIP", config.contains("https://192.168.31.100:6443"), &"no");
     write(&mut guest, "/run/admin.conf", &config);
-    let is_ready = |nodes: &str| nodes.lines().any(|it| it.starts_with("node-1 ") && is_ready(it));
-    let nodes = until(&mut guest, &format!("{KUBECTL} get nodes --no-headers"), is_ready);
+    let is_up = |nodes: &str| nodes.lines().any(|it| it.starts_with(names[2]) && is_ready(it));
+    let nodes = until(&mut guest, &format!("{KUBECTL} get nodes --no-headers"), is_up);
     println!("{nodes}: {} s after the start", started.elapsed().as_secs());
 
     let mut on_node = Guest::of(&node);
-    import(&mut checks, "node-1", &mut on_node);
+    import(&mut checks, names[2], &mut on_node);
     write(&mut guest, "/run/web.yaml", &manifest(1));
     let apply = format!("{KUBECTL} apply --filename=/run/web.yaml");
     checks.mentions("a manifest is applied", &mut guest, &apply, "deployment.apps/web created");
     let is_running = |pods: &str| pods.contains("Running");
     until(&mut guest, &format!("{KUBECTL} get pods --no-headers"), is_running);
     println!("a pod runs {} s after the start", started.elapsed().as_secs());
-    check_service(&mut checks, &mut guest, &bench.address("node-1"));
+    check_service(&mut checks, &mut guest, &bench.address(names[2]));
     check_access(&mut checks, &mut guest);
-    for (name, guest) in [("the master", &mut guest), ("the node", &mut on_node)] {
-        check_units(&mut checks, name, guest);
-    }
-    check_units(&mut checks, "the load balancer", &mut Guest::of(&balancer));
+    check_units(&mut checks, names[1], &mut guest);
+    check_units(&mut checks, names[2], &mut on_node);
+    check_units(&mut checks, names[0], &mut Guest::of(&balancer));
     checks.finish();
 }
 

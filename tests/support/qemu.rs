@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The quickstart's images, and machines that boot them as hosts of its cluster.
+//! The images of `tests/machines`, and machines that boot them as hosts of its cluster.
 
 use std::{
     fs,
@@ -35,20 +35,25 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The plan of a role of the quickstart.
+/// The workspace of machines that work alone.
+pub(crate) fn machines() -> PathBuf {
+    repository().join("tests/machines")
+}
+
+/// The plan of a role of [`machines`].
 pub(crate) fn plan_of(role: &str) -> &'static Plan {
     static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
     let plans = PLANS.get_or_init(|| {
-        let workspace = sys::workspace::load(repository()).expect("a workspace");
+        let workspace = sys::workspace::load(&machines()).expect("a workspace");
         let given = Given { epoch: 0, init: Digest::of(b"") };
         plan::plan(&workspace, &[], given).unwrap_or_else(|invalid| panic!("{invalid}"))
     });
-    plans.iter().find(|plan| plan.profile.role == role).expect("a role of the quickstart")
+    plans.iter().find(|plan| plan.profile.role == role).expect("a role of the machines")
 }
 
-/// Where `make images` put its results, or `$KILN_OUT`.
+/// Where `make machines` put its results, or `$KILN_OUT`.
 pub(crate) fn out_dir() -> PathBuf {
-    let out = std::env::var_os("KILN_OUT").map_or_else(|| "out".into(), PathBuf::from);
+    let out = std::env::var_os("KILN_OUT").map_or_else(|| "out/machines".into(), PathBuf::from);
     repository().join(out)
 }
 
@@ -56,11 +61,11 @@ pub(crate) fn out_dir() -> PathBuf {
 pub(crate) fn image(role: &str) -> PathBuf {
     let name = format!("{}-{role}.raw", plan_of(role).cluster.name);
     let image = out_dir().join(role).join(name);
-    assert!(image.is_file(), "there is no image '{}': run `make images`", image.display());
+    assert!(image.is_file(), "there is no image '{}': run `make machines`", image.display());
     image
 }
 
-/// A machine for a host of the quickstart, with the host's seed and a way in for tests.
+/// A machine for a host of [`machines`], with the host's seed and a way in for tests.
 pub(crate) fn spec_for(name: &str, scratch: &Path) -> Spec {
     let cluster = &plan_of("lb").cluster;
     let host = &cluster.hosts[name];
