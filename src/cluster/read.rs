@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, quoted},
-    kubernetes::{self, pod_network},
+    kubernetes::{pod_network, static_pods},
     names,
     workspace::Workspace,
     yaml::{
@@ -31,6 +31,7 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
     let mut cluster = cluster?;
     give_pod_ranges(&mut cluster, &node, problems);
     check::check(&cluster, &node, workspace.profiles.keys().map(String::as_str), problems);
+    static_pods::check(&cluster, &node, workspace, problems);
     Some(cluster)
 }
 
@@ -39,7 +40,7 @@ fn give_pod_ranges(cluster: &mut Cluster, node: &Node, problems: &Problems) {
     let Some(kubernetes) = &cluster.kubernetes else { return };
     let prefix = kubernetes.node_prefix;
     let ranges: Vec<_> = cluster
-        .hosts_of(kubernetes::NODE)
+        .pod_hosts()
         .map(|(name, host)| (name.to_owned(), cluster.pod_range(host)))
         .collect();
     let pods = cluster.networks.pods;
@@ -132,8 +133,7 @@ fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
     use crate::kubernetes::settings::{ControlPlane, ProxyMode};
     let version = fields.required("version", checked(str::parse));
     let binaries = fields.required("binaries", checked(names::workspace_path));
-    // Static pods are generated and not yet built into images.
-    let planes = [("systemd", ControlPlane::Systemd)];
+    let planes = [("static-pods", ControlPlane::StaticPods), ("systemd", ControlPlane::Systemd)];
     let control_plane = fields.or("control-plane", ControlPlane::Systemd, choice(&planes));
     let modes = [ProxyMode::Ipvs, ProxyMode::Iptables, ProxyMode::Nftables];
     let modes = modes.map(|mode| (mode.name(), mode));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The pods' network without a daemon: a bridge on every node, a range of addresses for each, and
-//! routes between the hosts.
+//! The pods' network without a daemon: a bridge on every host that runs pods, a range of addresses
+//! for each, and routes between the hosts.
 //!
 //! The range is the host's own ([`Cluster::pod_range`]) and travels in its seed, as do the routes to
-//! the others' ranges: one image serves every node.
+//! the others' ranges: one image serves every host of its role.
 
 use std::net::Ipv4Addr;
 
@@ -47,6 +47,6 @@ pub fn routes<'a>(
     cluster: &'a Cluster,
     own: &'a str,
 ) -> impl Iterator<Item = (Cidr, Ipv4Addr)> + 'a {
-    let others = cluster.hosts_of(super::NODE).filter(move |(name, _)| *name != own);
+    let others = cluster.pod_hosts().filter(move |(name, _)| *name != own);
     others.filter_map(|(_, host)| Some((cluster.pod_range(host)?, host.address.address)))
 }
