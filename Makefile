@@ -49,6 +49,10 @@ test-cluster: bin/kiln kubernetes ## Boot a Kubernetes cluster from images and s
 	bin/kiln -C tests/kubernetes pki issue
 	bin/kiln -C tests/kubernetes lock --repair
 	bin/kiln -C tests/kubernetes build --out ../../out/small
+	test -e tests/kubernetes-pods/pki/kubernetes-ca.crt || bin/kiln -C tests/kubernetes-pods pki init
+	bin/kiln -C tests/kubernetes-pods pki issue
+	bin/kiln -C tests/kubernetes-pods lock --repair
+	bin/kiln -C tests/kubernetes-pods build --out ../../out/pods
 	cargo test --release --workspace --locked --test kiln -- --nocapture cluster::
 
 CASES := 20000

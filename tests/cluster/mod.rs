@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A Kubernetes cluster, from images and seeds alone: a load balancer, a master and a node on a network
-//! of their own (`tests/kubernetes`). Nobody logs in anywhere; what is asked is asked by an
-//! administrator's kubectl, through the virtual address.
+//! of their own (`tests/kubernetes`, and `pods` for the other control plane). Nobody logs in anywhere;
+//! what is asked is asked by an administrator's kubectl, through the virtual address.
+
+mod pods;
 
 use std::{
     fs,
@@ -32,20 +34,20 @@ const KUBECTL: &str = "kubectl --kubeconfig=/run/admin.conf";
 /// The image that the node is given, with a static busybox in it.
 const IMAGE: &str = "kiln.test/busybox:1";
 
-fn workspace() -> PathBuf {
-    repository().join("tests/kubernetes")
-}
+/// The smallest cluster that has every role.
+const SMALL: &str = "tests/kubernetes";
 
-/// A host of the cluster, with its image and seed and a way in for the test.
-fn spec(name: &str, memory: u32, hub: &Hub, scratch: &Path) -> Spec {
-    let workspace = sys::workspace::load(&workspace()).unwrap();
+/// A host of a workspace's cluster, with its image and seed and a way in for the test.
+fn spec(workspace: &str, name: &str, memory: u32, hub: &Hub, scratch: &Path) -> Spec {
+    let workspace = sys::workspace::load(&repository().join(workspace)).unwrap();
     let given = Given { epoch: 0, init: Digest::of(b"") };
     let plans = plan::plan(&workspace, &[], given).unwrap_or_else(|invalid| panic!("{invalid}"));
     let cluster = &plans[0].cluster;
     let host = &cluster.hosts[name];
     let medium = scratch.join(format!("{name}.iso"));
     fs::write(&medium, seed::iso(&seed::files(cluster, name).unwrap()).unwrap()).unwrap();
-    let disk = repository().join(format!("out/small/{0}/small-{0}.raw", host.role));
+    let (cluster, role) = (&cluster.name, &host.role);
+    let disk = repository().join(format!("out/{cluster}/{role}/{cluster}-{role}.raw"));
     assert!(disk.is_file(), "there is no '{}': run `make test-cluster`", disk.display());
     Spec {
         seed: Some(medium),
@@ -66,14 +68,24 @@ fn ready(machine: &mut Machine, name: &str) {
 }
 
 /// An administrator's kubeconfig, as a person gets it.
-fn admin(scratch: &Path) -> String {
+fn admin(workspace: &str, scratch: &Path) -> String {
     let file = scratch.join("admin.conf");
     let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
-    command.arg("-C").arg(workspace()).args(["pki", "kubeconfig", "--user", "test-admin"]);
+    command.arg("-C").arg(repository().join(workspace)).args([
+        "pki",
+        "kubeconfig",
+        "--user",
+        "test-admin",
+    ]);
     command.args(["--group", "system:masters", "--days", "1", "--out"]).arg(&file);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::read_to_string(file).unwrap()
+}
+
+/// Commands that write a file for root.
+fn write(path: &str, text: &str) -> String {
+    format!("umask 077; cat >{path} <<'END'\n{text}\nEND")
 }
 
 /// A container image with the host's static busybox.
@@ -136,8 +148,9 @@ fn a_cluster_comes_up_from_images_alone_and_runs_a_service() {
     let scratch = tempfile::tempdir().unwrap();
     let hub = Hub::start(scratch.path());
     let started = Instant::now();
-    let boot =
-        |name, memory, media| start(&Spec { media, ..spec(name, memory, &hub, scratch.path()) });
+    let boot = |name, memory, media| {
+        start(&Spec { media, ..spec(SMALL, name, memory, &hub, scratch.path()) })
+    };
     let mut master = boot("master-1", 1536, Vec::new());
     let mut node = boot("node-1", 1280, vec![busybox(scratch.path())]);
     let mut balancer = boot("lb-1", 512, Vec::new());
@@ -147,8 +160,7 @@ fn a_cluster_comes_up_from_images_alone_and_runs_a_service() {
 
     let mut checks = Checks::new("cluster");
     let mut guest = Guest::of(&master);
-    let write = |path: &str, text: &str| format!("umask 077; cat >{path} <<'END'\n{text}\nEND");
-    let config = admin(scratch.path());
+    let config = admin(SMALL, scratch.path());
     checks.that("it calls the VIP", config.contains("https://192.168.31.100:6443"), &"no VIP");
     checks.prints("an admin has it", &mut guest, &write("/run/admin.conf", &config), "");
     let nodes = until(&mut guest, &format!("{KUBECTL} get nodes --no-headers"), " Ready ");
