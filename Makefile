@@ -48,7 +48,8 @@ unit: ## All tests that need no image
 	cargo test --release --workspace --locked --lib --bins
 	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster::
 
-boot: images machines ## Judge images with foreign tools, boot every role and a small cluster in QEMU
+boot: images machines ## Judge images with foreign tools, boot every role and small clusters in QEMU
+	$(call cluster,tests/static-pods,out/static-pods)
 	cargo test --release --workspace --locked --test kiln -- --nocapture images:: boot:: cluster:: --skip failover::
 
 test-power-cut: machines ## Cut the power at 30 random moments of the first boot (an hour)

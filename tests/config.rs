@@ -48,6 +48,17 @@ pki: { delivery: seed }
 hosts: { m1: { role: master, address: 10.9.0.1 }, n1: { role: node, address: 10.9.31.7 } }
 ";
 
+/// A container runtime whose overlay is not there.
+const STATIC_PODS: &[u8] = b"schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.20.2, binaries: up, control-plane: static-pods }
+endpoint: { vip: 192.168.31.100 }
+networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1] }
+hosts: { m1: { role: master, address: 192.168.31.1 } }
+";
+
 /// A change of the good workspace.
 #[derive(Clone, Copy)]
 enum Change {
@@ -167,6 +178,7 @@ const BAD: &[(&str, &[Change])] = &[
     ("dns-first", &[Edit("cluster.yaml", "10.0.0.2", "10.0.0.1")]),
     ("kubernetes-words", &[Write("cluster.yaml", KUBERNETES_WORDS)]),
     ("kubernetes-together", &[Write("cluster.yaml", KUBERNETES_TOGETHER)]),
+    ("static-pods", &[Write("cluster.yaml", STATIC_PODS)]),
     ("etcd-even", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m2]")]),
     ("etcd-members", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m1, n2]")]),
     ("pki-words", &[Edit("cluster.yaml", "hosts:\n  m1", "pki: { delivery: backed, ca-days: 0, leaf-days: 1y, ca: x }\nhosts:\n  m1")]),

@@ -21,6 +21,7 @@ pub use self::{
 };
 use crate::{
     kubernetes::{
+        MASTER, NODE,
         settings::{ControlPlane, ProxyMode},
         version::Version,
     },
@@ -73,6 +74,20 @@ impl Cluster {
             ),
             "shorten the name or the version of the cluster, or the name of the role",
         ))
+    }
+
+    /// Whether hosts of a role run pods: everybody's, or those that are the control plane itself.
+    pub fn runs_pods(&self, role: &str) -> bool {
+        self.kubernetes.as_ref().is_some_and(|kubernetes| match role {
+            MASTER => kubernetes.control_plane == ControlPlane::StaticPods,
+            role => role == NODE,
+        })
+    }
+
+    /// Hosts that run pods, sorted by name.
+    pub fn pod_hosts(&self) -> impl Iterator<Item = (&str, &Host)> {
+        let all = self.hosts.iter().map(|(name, host)| (name.as_str(), host));
+        all.filter(|(_, host)| self.runs_pods(&host.role))
     }
 
     /// The host's own part of the pods' network: as far into it, in parts, as the host's address is

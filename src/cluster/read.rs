@@ -7,7 +7,8 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, quoted},
-    kubernetes, names,
+    kubernetes::static_pods,
+    names,
     workspace::Workspace,
     yaml::{
         self, Node,
@@ -30,6 +31,7 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
     let cluster = cluster?;
     check_pod_ranges(&cluster, &node, problems);
     check::check(&cluster, &node, workspace.profiles.keys().map(String::as_str), problems);
+    static_pods::check(&cluster, &node, workspace, problems);
     Some(cluster)
 }
 
@@ -37,7 +39,7 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
 fn check_pod_ranges(cluster: &Cluster, node: &Node, problems: &Problems) {
     let Some(kubernetes) = &cluster.kubernetes else { return };
     let (prefix, pods) = (kubernetes.node_prefix, cluster.networks.pods);
-    for (name, host) in cluster.hosts_of(kubernetes::NODE) {
+    for (name, host) in cluster.pod_hosts() {
         if cluster.pod_range(host).is_none() {
             let title = format!("network 'pods' ({pods}) has no /{prefix} for host '{name}'");
             let place = node.place(&["networks", "pods"]);
@@ -122,8 +124,7 @@ fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
     use crate::kubernetes::settings::{ControlPlane, ProxyMode};
     let version = fields.required("version", checked(str::parse));
     let binaries = fields.required("binaries", checked(names::workspace_path));
-    // Static pods are generated and not yet built into images.
-    let planes = [("systemd", ControlPlane::Systemd)];
+    let planes = [("static-pods", ControlPlane::StaticPods), ("systemd", ControlPlane::Systemd)];
     let control_plane = fields.or("control-plane", ControlPlane::Systemd, choice(&planes));
     let modes = [ProxyMode::Ipvs, ProxyMode::Iptables, ProxyMode::Nftables];
     let modes = modes.map(|mode| (mode.name(), mode));

@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result};
 use crate::{
     cluster::Delivery,
     error::refuse,
-    kubernetes::role,
+    kubernetes::role::{self, Program},
     lock::{Lock, LockedKubernetes, LockedProgram},
     pki::{self, delivery::NodeFile, leaves::Scope},
     plan::Plan,
     sys,
-    tree::{Content, TreePath},
+    tree::Content,
 };
 
 /// The programs as they are now, for the lock; none if the cluster runs no Kubernetes.
@@ -23,7 +23,8 @@ pub(super) fn pin(workspace: &Path, plans: &[Plan]) -> Result<Option<LockedKuber
     };
     let folder = workspace.join(&kubernetes.binaries);
     let mut programs = BTreeMap::new();
-    for (_, name) in plans.iter().flat_map(|plan| role::programs(&plan.profile.role)) {
+    let all = plans.iter().flat_map(|plan| role::programs(&plan.cluster, &plan.profile.role));
+    for name in all.map(|program| program.name) {
         let path = folder.join(name);
         if !sys::fs::exists(&path) {
             return Err(refuse(
@@ -44,8 +45,8 @@ pub(super) fn programs(
     workspace: &Path,
     plan: &Plan,
     lock: &Lock,
-) -> Result<BTreeMap<TreePath, Content>> {
-    let Some(kubernetes) = &plan.cluster.kubernetes else { return Ok(BTreeMap::new()) };
+) -> Result<Vec<(Program, Content)>> {
+    let Some(kubernetes) = &plan.cluster.kubernetes else { return Ok(Vec::new()) };
     let task = || format!("taking the programs of Kubernetes {}", kubernetes.version);
     let stale = |what: String| refuse(what, "run 'kiln lock' and commit the new lock");
     let version = kubernetes.version.to_string();
@@ -53,12 +54,13 @@ pub(super) fn programs(
     let locked =
         locked.ok_or_else(|| stale("kiln.lock does not pin them".to_owned())).with_context(task)?;
     let folder = workspace.join(&kubernetes.binaries);
-    let take = |(path, name): (TreePath, &str)| {
-        let program = locked.programs.get(name);
-        let program = program.ok_or_else(|| stale(format!("kiln.lock does not pin '{name}'")))?;
-        Ok((path, sys::fs::pinned(&folder.join(name), &program.sha256)?))
+    let take = |program: Program| {
+        let name = program.name;
+        let pin = locked.programs.get(name);
+        let pin = pin.ok_or_else(|| stale(format!("kiln.lock does not pin '{name}'")))?;
+        Ok((program, sys::fs::pinned(&folder.join(name), &pin.sha256)?))
     };
-    let programs = role::programs(&plan.profile.role).into_iter().map(take);
+    let programs = role::programs(&plan.cluster, &plan.profile.role).into_iter().map(take);
     programs.collect::<Result<_>>().with_context(task)
 }
 

@@ -6,7 +6,7 @@
 
 use serde_json::json;
 
-use super::settings::{API_PORT, ETC, PerHost, Settings};
+use super::settings::{API_PORT, ControlPlane, ETC, PerHost, Settings};
 
 /// What is applied: manifests in files.
 pub const FOLDER: &str = "/usr/lib/kiln/bring-up";
@@ -62,13 +62,18 @@ SystemCallArchitectures=native
 Environment=HOME=/tmp
 ";
 
-/// Applies the manifests once the API is ready; tries until it is.
-pub fn unit() -> String {
+/// Applies the manifests once the API is ready; tries until it is. It is not ordered after a kubelet
+/// that starts the API: that one needs what is applied here to join.
+pub fn unit(control_plane: ControlPlane) -> String {
+    let server = match control_plane {
+        ControlPlane::Systemd => " kube-apiserver.service",
+        ControlPlane::StaticPods => "",
+    };
     format!(
         "[Unit]\n\
          Description=Objects that a new cluster needs\n\
          Wants=network-online.target\n\
-         After=network-online.target kiln-network.service kube-apiserver.service\n\n\
+         After=network-online.target kiln-network.service{server}\n\n\
          [Service]\n\
          Type=oneshot\n\
          RemainAfterExit=yes\n\

@@ -2,7 +2,7 @@
 //! Everything that a machine's image carries for Kubernetes, but certificates and programs.
 
 use super::{
-    arguments::{VOLUME_PLUGINS, has_authentication_config, has_scheduler_config},
+    arguments::{AUDIT_FOLDER, VOLUME_PLUGINS, has_authentication_config, has_scheduler_config},
     configs,
     document::Value,
     flags::Component,
@@ -60,17 +60,18 @@ fn service(component: Component, settings: &Settings, machine: Machine) -> File 
     File { is_per_host: false, ..file(format!("/etc/systemd/system/{component}.service"), text) }
 }
 
-/// Whether a machine runs a kubelet: all but masters whose programs are services.
+/// Whether a machine runs a kubelet, and kube-proxy for its pods: all but masters whose programs
+/// are services.
 pub fn has_kubelet(settings: &Settings, machine: Machine) -> bool {
     machine == Machine::Node || settings.control_plane == ControlPlane::StaticPods
 }
 
 /// The services that a machine must start.
 pub fn services(settings: &Settings, machine: Machine) -> Vec<Component> {
-    match (machine, settings.control_plane) {
-        (Machine::Node, _) => vec![Component::Kubelet, Component::KubeProxy],
-        (Machine::ControlPlane, ControlPlane::StaticPods) => vec![Component::Kubelet],
-        (Machine::ControlPlane, ControlPlane::Systemd) => pods::COMPONENTS.to_vec(),
+    if has_kubelet(settings, machine) {
+        vec![Component::Kubelet, Component::KubeProxy]
+    } else {
+        pods::COMPONENTS.to_vec()
     }
 }
 
@@ -87,17 +88,24 @@ pub fn files(settings: &Settings, machine: Machine, secrets: Secrets<'_>) -> Vec
     }
     if has_kubelet(settings, machine) {
         kubelet(&mut files, settings, machine, secrets);
-    }
-    if machine == Machine::Node {
         files.push(etc("kube-proxy.yaml", &configs::proxy(settings)));
         files.extend(kubeconfig_of(Component::KubeProxy, "kube-proxy.conf", settings));
     }
-    files.push(file(
-        "/etc/tmpfiles.d/kubernetes.conf",
-        format_args!("d {VOLUME_PLUGINS} 0755 root root -\n"),
-    ));
+    files.push(file("/etc/tmpfiles.d/kubernetes.conf", folders(settings, machine)));
     files.sort_by(|a, b| a.path.cmp(&b.path));
     files
+}
+
+/// Folders of `/var`, as tmpfiles.d(5) makes them.
+fn folders(settings: &Settings, machine: Machine) -> String {
+    let mut lines = format!("d {VOLUME_PLUGINS} 0755 root root -\n");
+    if machine == Machine::ControlPlane && settings.control_plane == ControlPlane::StaticPods {
+        // A service had a user of its own, and root without capabilities may not write to what
+        // belongs to others: the log changes hands with `control-plane`.
+        lines += &format!("d {AUDIT_FOLDER} 0700 root root -\n");
+        lines += &format!("Z {AUDIT_FOLDER} ~0700 root root -\n");
+    }
+    lines
 }
 
 fn kubeconfig_of(component: Component, name: &str, settings: &Settings) -> Option<File> {
@@ -132,7 +140,7 @@ fn control_plane(files: &mut Vec<File>, settings: &Settings, secrets: Secrets<'_
 
 fn kubelet(files: &mut Vec<File>, settings: &Settings, machine: Machine, secrets: Secrets<'_>) {
     files.push(etc("kubelet.yaml", &configs::kubelet(settings, machine)));
-    let bootstrap = kubeconfig::bootstrap(settings, machine, secrets.token);
+    let bootstrap = kubeconfig::bootstrap(settings, secrets.token);
     files.push(secret(format!("{ETC}/bootstrap-kubelet.conf"), bootstrap));
     if settings.version.minor.get() >= 21 {
         // The kubelet would write this itself, and restart logind.
@@ -204,6 +212,8 @@ mod tests {
             let holds = file.text.contains("0123456789abcdef") || file.text.contains("MDEyMzQ1");
             assert_eq!(file.is_secret, holds, "{minor} {file:?}");
             assert_eq!(file.mode, if holds { 0o600 } else { 0o644 }, "{minor} {file:?}");
+            // First boot's templates are in the plan, which holds no secret.
+            assert!(!(file.is_secret && file.is_per_host), "{minor} {file:?}");
         }
     }
 

@@ -7,7 +7,7 @@
 use super::{
     document::{Value, map},
     flags::Component,
-    settings::{API_PORT, ETC, Machine, PerHost, Secret, Settings},
+    settings::{API_PORT, ETC, PerHost, Secret, Settings},
 };
 use crate::yaml::fields::Complaint;
 
@@ -75,14 +75,15 @@ pub fn of(component: Component, settings: &Settings) -> Option<Value> {
     Some(config(&settings.cluster, &server, user, &credentials))
 }
 
-/// What a kubelet asks for its first certificate with. A master's kubelet asks its own API
-/// server, which it starts itself.
-pub fn bootstrap(settings: &Settings, machine: Machine, token: &BootstrapToken) -> Value {
-    let server = match machine {
-        Machine::ControlPlane => local(),
-        Machine::Node => settings.endpoint_url(),
-    };
+/// What a kubelet asks for its first certificate with; the same on every machine, so that no
+/// secret is a first-boot template.
+///
+/// A master's kubelet may wait for an API server that it must start itself: it starts static pods
+/// meanwhile, because it rotates certificates and so asks for the first one in the background
+/// (`buildKubeletClientConfig`; PR 71174, in 1.14).
+pub fn bootstrap(settings: &Settings, token: &BootstrapToken) -> Value {
     let token = Secret::new(format!("{}.{}", token.id, token.secret.reveal()));
+    let server = settings.endpoint_url();
     config(&settings.cluster, &server, "kubelet-bootstrap", &Credentials::Token(&token))
 }
 

@@ -8,6 +8,7 @@
 //! generators:  arguments configs kubeconfig bootstrap          one question each
 //!              units pods                                      how a program is started
 //! result:      files                                           all of it, by machine
+//! image:       role static_pods                                what it adds to a profile
 //! ```
 //!
 //! Everything is pure. What only a host knows stays a first-boot template's expression
@@ -30,6 +31,7 @@ pub mod pods;
 pub mod requirements;
 pub mod role;
 pub mod settings;
+pub mod static_pods;
 pub mod units;
 pub mod version;
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The pods' network without a daemon: a bridge on every node, a range of addresses for each, and
-//! routes between the hosts.
+//! The pods' network without a daemon: a bridge on every host that runs pods, a range of addresses
+//! for each, and routes between the hosts.
 //!
 //! The range follows from the host's address ([`Cluster::pod_range`]), so first boot can tell it for
 //! a host that the cluster file does not know, too. The routes to the others' ranges travel in the
-//! seeds. One image serves every node.
+//! seeds. One image serves every host of its role.
 
 use std::net::Ipv4Addr;
 
@@ -72,7 +72,7 @@ pub fn routes<'a>(
     cluster: &'a Cluster,
     own: &'a str,
 ) -> impl Iterator<Item = (Cidr, Ipv4Addr)> + 'a {
-    let others = cluster.hosts_of(super::NODE).filter(move |(name, _)| *name != own);
+    let others = cluster.pod_hosts().filter(move |(name, _)| *name != own);
     others.filter_map(|(_, host)| Some((cluster.pod_range(host)?, host.address.address)))
 }
 

@@ -16,8 +16,9 @@ use super::{
     etcd, files,
     flags::Component,
     kubeconfig::BootstrapToken,
-    pod_network,
-    settings::{Machine, Networks, Secret, Settings},
+    pod_network, pods,
+    settings::{ControlPlane, Machine, Networks, Secret, Settings},
+    static_pods,
     units::USERS,
 };
 use crate::{
@@ -77,14 +78,37 @@ pub fn extend(cluster: &Cluster, profile: &mut Profile) {
     }
 }
 
-/// Programs of a role by their path in the image.
-pub fn programs(role: &str) -> Vec<(TreePath, &'static str)> {
-    let names: &[&'static str] = match role {
-        MASTER => &["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"],
-        NODE => &["kube-proxy", "kubelet"],
-        _ => &[],
+/// A program that a role's image carries, once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    pub name: &'static str,
+    /// In the root, or in the container image that carries it.
+    pub path: TreePath,
+    /// The name of that container image.
+    pub image: Option<String>,
+}
+
+/// Programs of a role; none without Kubernetes.
+pub fn programs(cluster: &Cluster, role: &str) -> Vec<Program> {
+    let (Some(settings), Some(machine)) = (settings(cluster), machine(role)) else {
+        return Vec::new();
     };
-    names.iter().map(|name| (place(&format!("/usr/bin/{name}")), *name)).collect()
+    let program = |name: &'static str, image| {
+        let path = place(&format!("{}/{name}", settings.programs));
+        Program { name, path, image }
+    };
+    let services = files::services(&settings, machine);
+    let mut programs: Vec<Program> =
+        services.into_iter().map(|component| program(component.name(), None)).collect();
+    if machine == Machine::ControlPlane {
+        programs.push(program("kubectl", None));
+        if settings.control_plane == ControlPlane::StaticPods {
+            programs.extend(pods::COMPONENTS.map(|component| {
+                program(component.name(), Some(pods::image(component, &settings)))
+            }));
+        }
+    }
+    programs
 }
 
 /// Whether a role's image holds secrets beside certificates and keys.
@@ -166,19 +190,33 @@ impl Role<'_> {
 
     fn master(&mut self) {
         self.generated(Machine::ControlPlane);
-        for (number, user) in (FIRST_UID..).zip(USERS) {
-            self.user(user, number, "/nonexistent");
+        match self.kubernetes.control_plane {
+            ControlPlane::Systemd => {
+                for (number, user) in (FIRST_UID..).zip(USERS) {
+                    self.user(user, number, "/nonexistent");
+                }
+            }
+            ControlPlane::StaticPods => {
+                static_pods::add_runtime(self.profile);
+                self.pods();
+            }
         }
         let manifest = bootstrap::manifest(&bootstrap::objects(bootstrap::ServingApproval::ByHand));
         self.text(&format!("{}/bootstrap.yaml", bring_up::FOLDER), manifest);
         self.template(bring_up::KUBECONFIG, bring_up::kubeconfig(&self.settings));
-        self.unit("kiln-bring-up.service", bring_up::unit());
+        self.unit("kiln-bring-up.service", bring_up::unit(self.kubernetes.control_plane));
         self.unit("kiln-approve.service", bring_up::approve_unit());
         self.allow(&["tcp 6443 from hosts", "tcp 6443 from pods"]);
     }
 
     fn node(&mut self) {
         self.generated(Machine::Node);
+        self.pods();
+        self.allow(&["tcp 30000-32767", "udp 30000-32767"]);
+    }
+
+    /// What a kubelet and kube-proxy need around them.
+    fn pods(&mut self) {
         self.install(&["conntrack", "ethtool", "ipset", "iptables"]);
         let modules = kernel_modules(self.kubernetes.proxy_mode);
         self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
@@ -186,7 +224,6 @@ impl Role<'_> {
         self.template(pod_network::CONFIG, network);
         self.unit("kiln-images.service", bring_up::images_unit());
         self.allow(&["tcp 10250 from hosts", "tcp 10250 from pods"]);
-        self.allow(&["tcp 30000-32767", "udp 30000-32767"]);
     }
 
     /// Files and services of the programs themselves, but for what is secret.
@@ -343,8 +380,9 @@ hosts:
             }
             assert!(!format!("{profile:?}").contains("aaaaaa.aaaaaaaaaaaaaaaa"));
         }
-        let (_, balancer) = cluster_and("lb");
-        assert!(balancer.files.is_empty() && super::programs("lb").is_empty());
+        let (cluster, balancer) = cluster_and("lb");
+        assert!(super::programs(&cluster, "lb").is_empty());
+        assert!(balancer.files.is_empty());
     }
 
     #[test]

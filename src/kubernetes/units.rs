@@ -89,7 +89,7 @@ fn control_plane(component: Component, settings: &Settings) -> Vec<String> {
     lines
 }
 
-fn kind_of(component: Component, settings: &Settings) -> Unit {
+fn kind_of(component: Component, settings: &Settings, machine: Machine) -> Unit {
     match component {
         // It says that it is ready once it listens (`SdNotify` in `genericapiserver.go`), and
         // waits for etcd before.
@@ -119,10 +119,16 @@ fn kind_of(component: Component, settings: &Settings) -> Unit {
             lines: control_plane(component, settings),
         },
         // It is the machine's own agent: it mounts, and makes cgroups and namespaces. It says
-        // that it is ready once it has its certificate, which may take until somebody approves.
+        // that it is ready once it runs, before it has its certificate.
         Component::Kubelet => Unit {
             description: "Kubernetes node agent",
-            after: "network-online.target kiln-init.service containerd.service",
+            after: match machine {
+                Machine::Node => "network-online.target kiln-init.service containerd.service",
+                // An API server without etcd exits, and the kubelet waits longer after each time.
+                Machine::ControlPlane => {
+                    "network-online.target kiln-init.service containerd.service etcd.service"
+                }
+            },
             wants: "network-online.target containerd.service",
             kind: "notify",
             start_timeout: "infinity",
@@ -164,7 +170,7 @@ fn kind_of(component: Component, settings: &Settings) -> Unit {
 
 /// The unit of a program, `NAME.service`.
 pub fn unit(component: Component, settings: &Settings, machine: Machine) -> String {
-    let unit = kind_of(component, settings);
+    let unit = kind_of(component, settings, machine);
     let words: Vec<String> = arguments(component, settings, machine).iter().map(word).collect();
     let mut lines = vec![
         "[Unit]".to_owned(),
@@ -210,6 +216,8 @@ mod tests {
         let text = unit(Component::Kubelet, &settings("v1.20.2"), Machine::Node);
         assert!(text.contains("After=network-online.target kiln-init.service containerd.service"));
         assert!(!text.contains("Before="));
+        let text = unit(Component::Kubelet, &settings("v1.20.2"), Machine::ControlPlane);
+        assert!(text.contains("kiln-init.service containerd.service etcd.service\n"), "{text}");
     }
 
     #[test]

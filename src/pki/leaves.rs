@@ -74,7 +74,8 @@ pub struct LeafSpec {
 #[derive(Clone, Copy)]
 enum Needed {
     Masters,
-    Nodes,
+    /// Hosts that run pods, and with them kube-proxy.
+    Proxies,
     Members,
 }
 
@@ -197,7 +198,7 @@ static TABLE: [Row; 13] = [
     Row {
         name: "kube-proxy",
         common_name: "system:kube-proxy",
-        needed: Needed::Nodes,
+        needed: Needed::Proxies,
         place: "/etc/kubernetes/pki/kube-proxy",
         purpose: "kube-proxy calls the API",
         ..BASE
@@ -272,7 +273,7 @@ impl Row {
     fn is_needed(&self, cluster: &Cluster, name: &str, host: &Host) -> bool {
         match self.needed {
             Needed::Masters => host.role == MASTER,
-            Needed::Nodes => host.role == NODE,
+            Needed::Proxies => host.role == NODE || cluster.runs_pods(&host.role),
             Needed::Members => cluster.etcd.members.iter().any(|member| member == name),
         }
     }

@@ -11,7 +11,6 @@ use std::collections::BTreeSet;
 use super::{Error, draft::Draft};
 use crate::{
     cluster::Networks,
-    kubernetes,
     plan::Plan,
     profile::firewall::{Ports, Rule, Traffic},
 };
@@ -81,7 +80,7 @@ table inet kiln {{
 
 /// Whether pods run on the machines of this image.
 fn has_pods(plan: &Plan) -> bool {
-    plan.cluster.kubernetes.is_some() && plan.profile.role == kubernetes::NODE
+    plan.cluster.runs_pods(&plan.profile.role)
 }
 
 /// Services' addresses are the machine's own where kube-proxy uses ipvs, so what pods and hosts

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Programs, certificates and keys of Kubernetes, where the role's units look for them.
 
+use std::slice;
+
 use super::{
     Error, Inputs,
     draft::{Draft, Owner},
 };
 use crate::{
-    formats::oci::{self, Program},
-    kubernetes::{NODE, bring_up::IMAGES},
+    formats::oci::{self, Image, ImageName, Program},
+    kubernetes::bring_up::IMAGES,
     tree::{Content, TreePath},
 };
 
@@ -16,11 +18,23 @@ const STAGE: &str = "kubernetes";
 const PAUSE: &str = "localhost/pause:1";
 /// Owns nothing on any machine.
 const NOBODY: (u32, u32) = (65_534, 65_534);
+/// Owns the keys that static pods read.
+const ROOT: (u32, u32) = (0, 0);
+/// Of zstd. containerd keeps an image's layers as they come beside what it unpacks, and `var` may be
+/// small: a layer takes a quarter there, in half a second of a build.
+const LEVEL: i32 = 3;
 
 /// Puts them into the draft.
 pub(super) fn lay(draft: &mut Draft<'_>, inputs: &Inputs<'_>) -> Result<(), Error> {
-    for (path, program) in inputs.programs {
-        draft.put_file(path.as_str(), 0o755, program.clone(), STAGE)?;
+    for (program, content) in inputs.programs {
+        let path = &program.path;
+        match &program.image {
+            None => draft.put_file(path.as_str(), 0o755, content.clone(), STAGE)?,
+            Some(name) => {
+                let container = container(path, content, ROOT, inputs);
+                put_image(draft, program.name, &container.compressed_image(name_of(name), LEVEL)?)?;
+            }
+        }
     }
     for file in inputs.secrets {
         let content = Content::bytes(file.content.as_slice());
@@ -28,22 +42,124 @@ pub(super) fn lay(draft: &mut Draft<'_>, inputs: &Inputs<'_>) -> Result<(), Erro
         let owner = Owner { user: file.owner.to_owned(), group: file.owner.to_owned() };
         draft.owners.insert(TreePath::new(&file.path)?, owner);
     }
-    if inputs.plan.cluster.kubernetes.is_some() && inputs.plan.profile.role == NODE {
-        images(draft, inputs)?;
+    if inputs.plan.cluster.runs_pods(&inputs.plan.profile.role) {
+        let pause = container(&TreePath::literal("/pause"), &inputs.init, NOBODY, inputs);
+        put_image(draft, "pause", &pause.image(name_of(PAUSE))?)?;
     }
     Ok(())
 }
 
-/// Images that containerd imports before the kubelet asks for one.
-fn images(draft: &mut Draft<'_>, inputs: &Inputs<'_>) -> Result<(), Error> {
-    let pause = Program {
-        path: TreePath::literal("/pause"),
-        content: inputs.init.clone(),
-        certificates: None,
-        user: NOBODY,
-        epoch: inputs.plan.epoch,
+/// A container that is one program.
+fn container(path: &TreePath, content: &Content, user: (u32, u32), inputs: &Inputs<'_>) -> Program {
+    let (path, content, epoch) = (path.clone(), content.clone(), inputs.plan.epoch);
+    Program { path, content, certificates: None, user, epoch }
+}
+
+fn name_of(image: &str) -> ImageName {
+    image.parse().expect("a name of ours is valid")
+}
+
+/// Where containerd imports it before the kubelet asks for it.
+fn put_image(draft: &mut Draft<'_>, name: &str, image: &Image) -> Result<(), Error> {
+    let archive = oci::archive(slice::from_ref(image))?;
+    draft.put_file(&format!("{IMAGES}/{name}.tar"), 0o644, archive, STAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{super::firewall, *};
+    use crate::{
+        diagnostic::Source,
+        digest::Digest,
+        kubernetes::role,
+        plan::{self, Given, Plan},
+        tree::Kind,
+        workspace::{Overlay, Workspace},
     };
-    let pause = pause.image(PAUSE.parse().expect("a name of ours is valid"))?;
-    let archive = oci::archive(&[pause])?;
-    draft.put_file(&format!("{IMAGES}/pause.tar"), 0o644, archive, STAGE)
+
+    const CLUSTER: &str = "schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.20.2, binaries: up, control-plane: static-pods }
+endpoint: { vip: 192.168.31.100 }
+networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1] }
+hosts: { m1: { role: master, address: 192.168.31.24 } }
+";
+    const PROFILE: &str = "packages: [base-files]\nkernel: { package: linux }\n";
+
+    fn planned() -> Plan {
+        let overlay = Overlay { name: "containerd".to_owned(), files: BTreeMap::new() };
+        let workspace = Workspace {
+            cluster: Source::new("cluster.yaml", CLUSTER),
+            profiles: [("master".to_owned(), Source::new("profiles/master.yaml", PROFILE))].into(),
+            overlays: [("containerd".to_owned(), overlay)].into(),
+        };
+        let given = Given { epoch: 1, init: Digest::of(b"init") };
+        plan::plan(&workspace, &[], given).unwrap_or_else(|why| panic!("{why}")).remove(0)
+    }
+
+    #[test]
+    fn a_master_with_pods_has_the_rules_of_pods_and_services() {
+        let plan = planned();
+        let mut draft = Draft::new(&plan);
+        draft.write("/usr/sbin/nft", "", STAGE).unwrap();
+        firewall::write(&mut draft).unwrap();
+        let rules = draft.text("/etc/nftables.conf").unwrap().unwrap();
+        for rule in [
+            "ip saddr { 192.168.31.0/24, 10.244.0.0/16 } ip daddr 10.0.0.0/24 accept",
+            "ip saddr 10.244.0.0/16 ip daddr != ",
+            "ip saddr 10.244.0.0/16 tcp dport 10250 accept",
+        ] {
+            assert!(rules.contains(rule), "{rules}");
+        }
+    }
+
+    #[test]
+    fn a_static_pod_s_program_lies_in_its_image_and_nowhere_else() {
+        let plan = planned();
+        let programs = role::programs(&plan.cluster, "master");
+        let programs: Vec<_> = programs
+            .into_iter()
+            .map(|program| {
+                let content = Content::bytes(program.name.as_bytes().repeat(100));
+                (program, content)
+            })
+            .collect();
+        let mut draft = Draft::new(&plan);
+        let inputs = Inputs {
+            plan: &plan,
+            packages: &[],
+            overlays: &[],
+            init: Content::bytes(*b"init"),
+            binaries: &BTreeMap::new(),
+            programs: &programs,
+            secrets: &[],
+        };
+        lay(&mut draft, &inputs).unwrap();
+        let names = |folder| -> Vec<String> {
+            let folder = TreePath::literal(folder);
+            let children = draft.tree.children(&folder);
+            children.map(|(path, _)| path.file_name().to_owned()).collect()
+        };
+        assert_eq!(names("/usr/bin"), ["kube-proxy", "kubectl", "kubelet"]);
+        let archives = [
+            "kube-apiserver.tar",
+            "kube-controller-manager.tar",
+            "kube-scheduler.tar",
+            "pause.tar",
+        ];
+        assert_eq!(names(IMAGES), archives);
+        let (_, inode) = draft.find(&format!("{IMAGES}/kube-apiserver.tar")).unwrap();
+        let Kind::File(archive) = &inode.kind else { panic!("{inode:?}") };
+        let found = oci::read(archive).unwrap().remove(0);
+        assert_eq!(found.name, "localhost/kube-apiserver:v1.20.2");
+        assert!(found.config.contains("/usr/bin/kube-apiserver"), "{found}");
+        let (_, layer) = &found.layers[0];
+        let layer = zstd::decode_all(&*layer.to_vec().unwrap()).unwrap();
+        let program = b"kube-apiserver".repeat(100);
+        assert!(layer.windows(program.len()).any(|window| window == program));
+    }
 }

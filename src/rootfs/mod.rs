@@ -34,6 +34,7 @@ pub use packages::{ControlError, Package};
 
 use crate::{
     diagnostic::{Diagnostic, nearest},
+    kubernetes::role::Program,
     pki::delivery::NodeFile,
     plan::Plan,
     tree::{Content, Origin, PathError, Tree, TreePath},
@@ -57,8 +58,8 @@ pub struct Inputs<'a> {
     pub init: Content,
     /// The files of [`Profile::binaries`](crate::profile::Profile), by their path in the image.
     pub binaries: &'a BTreeMap<TreePath, Content>,
-    /// Programs of Kubernetes, by their path in the image.
-    pub programs: &'a BTreeMap<TreePath, Content>,
+    /// Programs of Kubernetes.
+    pub programs: &'a [(Program, Content)],
     /// Certificates and keys, which no plan and no manifest shows.
     pub secrets: &'a [NodeFile],
 }

@@ -5,6 +5,7 @@
 //! (`failover`).
 
 mod failover;
+mod static_pods;
 
 use std::time::Instant;
 

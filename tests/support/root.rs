@@ -126,7 +126,7 @@ impl Fixture {
             overlays: &workspace.overlays_of(&plan.profile),
             init: Content::bytes(*b"init"),
             binaries: &BTreeMap::new(),
-            programs: &BTreeMap::new(),
+            programs: &[],
             secrets: &[],
         })
     }

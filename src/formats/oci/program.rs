@@ -32,7 +32,18 @@ impl Program {
     /// # Errors
     /// The program cannot be read, or lies where one of the other files is.
     pub fn image(&self, name: ImageName) -> Result<Image, Error> {
-        let layer = Layer::plain(&self.tree()?)?;
+        self.image_of(name, Layer::plain(&self.tree()?)?)
+    }
+
+    /// The same with a layer that zstd compresses at `level`, held in memory.
+    ///
+    /// # Errors
+    /// As for [`Program::image`].
+    pub fn compressed_image(&self, name: ImageName, level: i32) -> Result<Image, Error> {
+        self.image_of(name, Layer::compressed(&self.tree()?, level)?)
+    }
+
+    fn image_of(&self, name: ImageName, layer: Layer) -> Result<Image, Error> {
         let (uid, gid) = self.user;
         let config = Config::new(&self.path).user(uid, gid).created(self.epoch);
         Image::new(name, config, vec![layer])

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//! The smallest cluster with `control-plane: static-pods` (`tests/static-pods`): a kubelet starts the
+//! API server that it joins by.
+
+use std::time::Instant;
+
+use super::is_ready;
+use crate::support::{
+    cluster::{Bench, KUBECTL, check_units, import, manifest, ready, until, write},
+    guest::{Checks, Guest},
+    qemu::alone,
+};
+
+const NAMES: [&str; 3] = ["lb-1", "master-1", "node-1"];
+const COMPONENTS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+
+#[test]
+fn a_master_starts_the_control_plane_that_it_joins() {
+    let _alone = alone();
+    let bench = Bench::new("tests/static-pods", "out/static-pods");
+    let started = Instant::now();
+    let [mut balancer, mut master, mut node] = NAMES.map(|name| bench.boot(name));
+    ready(&mut balancer, NAMES[0]);
+    ready(&mut node, NAMES[2]);
+    ready(&mut master, NAMES[1]);
+
+    let mut checks = Checks::new("static pods");
+    let (mut guest, mut on_node) = (Guest::of(&master), Guest::of(&node));
+    write(&mut guest, "/run/admin.conf", &bench.admin());
+    for name in &NAMES[1..] {
+        let node = format!("{KUBECTL} get node {name} --no-headers");
+        until(&mut guest, &node, is_ready);
+        println!("{name} is Ready {} s after the start", started.elapsed().as_secs());
+    }
+    check_control_plane(&mut checks, &mut guest);
+
+    import(&mut checks, "node-1", &mut on_node);
+    write(&mut guest, "/run/web.yaml", &manifest(1));
+    let apply = format!("{KUBECTL} apply --filename=/run/web.yaml");
+    checks.mentions("a manifest is applied", &mut guest, &apply, "deployment.apps/web created");
+    let pods = format!("{KUBECTL} get pods --output=wide --no-headers");
+    until(&mut guest, &pods, |pods| pods.contains("Running"));
+    // The master has a kube-proxy of its own: no route is needed.
+    let get = "kubectl --kubeconfig=/dev/null --server=http://10.0.0.80 get --raw=/passwd";
+    until(&mut guest, get, |text| text.contains("root:x:0:0"));
+    checks.mentions("pods stay off the master", &mut guest, &pods, "node-1");
+    check_units(&mut checks, "the master", &mut guest);
+    check_units(&mut checks, "the node", &mut on_node);
+    checks.finish();
+}
+
+fn check_control_plane(checks: &mut Checks<'_>, guest: &mut Guest) {
+    let taints = format!("{KUBECTL} get node master-1 --output=jsonpath='{{.spec.taints[*].key}}'");
+    checks.mentions("the master is tainted", guest, &taints, "node-role.kubernetes.io/");
+    for component in COMPONENTS {
+        // The API knows a static pod by what the kubelet tells of it.
+        let pod =
+            format!("{KUBECTL} --namespace=kube-system get pod {component}-master-1 --no-headers");
+        until(guest, &pod, |pod| pod.contains(" Running "));
+        let program = format!("test ! -e /usr/bin/{component}");
+        checks.prints(&format!("no service runs {component}"), guest, &program, "");
+    }
+    let pressure = format!(
+        "{KUBECTL} get node master-1 \
+         --output=jsonpath='{{.status.conditions[?(@.type==\"DiskPressure\")].status}}'"
+    );
+    checks.prints("its disk is large enough", guest, &pressure, "False");
+    // It comes back with its certificates, and the pods have not noticed.
+    checks.prints("the kubelet restarts", guest, "systemctl restart kubelet.service", "");
+    let logs = format!("{KUBECTL} --namespace=kube-system logs kube-scheduler-master-1");
+    until(guest, &logs, |logs| logs.contains("kube-scheduler"));
+}
