@@ -9,6 +9,7 @@
 mod support;
 
 mod archive;
+mod balancer;
 mod boot;
 mod cluster;
 mod config;
