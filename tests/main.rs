@@ -27,4 +27,5 @@ mod preview;
 mod rootfs;
 mod squashfs;
 mod tidy;
+mod traps;
 mod trial_boot;
