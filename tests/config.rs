@@ -166,6 +166,33 @@ const BAD: &[(&str, &[Change])] = &[
             Edit("cluster.yaml", "10.1.0.5,", "10.1.0.0,"),
         ],
     ),
+    (
+        "vip-in-pods",
+        &[Edit("cluster.yaml", "10.1.0.100", "10.244.0.100"), Edit("cluster.yaml", "10.1.0.3 ", "10.0.0.3 ")],
+    ),
+    (
+        "twins",
+        &[
+            Edit("cluster.yaml", "10.1.0.2, mac: \"52:54:00:00:00:02\"", "10.1.0.1, mac: \"52-54-00-00-00-01\""),
+            Edit("cluster.yaml", "10.1.0.5,", "10.1.0.4,"),
+        ],
+    ),
+    ("proxy", &[Edit("cluster.yaml", "etcd:\n", "lb: { proxy: nginks, router-id: 256, prxy: nginx }\netcd:\n")]),
+    (
+        "proxy-without-profile",
+        &[
+            Edit("cluster.yaml", "etcd:\n", "lb: { proxy: nginx }\netcd:\n"),
+            Edit("profiles/lb.yaml", "extends: base", "extends: [base, cluster.lb.proxy]"),
+        ],
+    ),
+    (
+        "proxy-without-overlay",
+        &[
+            Edit("profiles/lb.yaml", "extends: base", "extends: [base, cluster.lb.proxy]"),
+            Write("profiles/haproxy.yaml", b"overlays: [haproxy]\n"),
+        ],
+    ),
+    ("extends-word", &[Edit("profiles/lb.yaml", "extends: base", "extends: [base, cluster.lb.prxy]")]),
     ("vip-outside", &[Edit("cluster.yaml", "10.1.0.100", "10.9.0.100")]),
     (
         "networks",
@@ -177,6 +204,10 @@ const BAD: &[(&str, &[Change])] = &[
     ("network-forms", &[Edit("cluster.yaml", "10.244.0.0/16", "10.244.0.1/16"), Edit("cluster.yaml", "10.0.0.0/24", "10.0.0.0")]),
     ("dns-first", &[Edit("cluster.yaml", "10.0.0.2", "10.0.0.1")]),
     ("kubernetes-words", &[Write("cluster.yaml", KUBERNETES_WORDS)]),
+    (
+        "kubernetes-version",
+        &[Edit("cluster.yaml", "etcd:\n", "kubernetes: { version: v1.37.0, binaries: up }\netcd:\n")],
+    ),
     ("kubernetes-together", &[Write("cluster.yaml", KUBERNETES_TOGETHER)]),
     ("static-pods", &[Write("cluster.yaml", STATIC_PODS)]),
     ("etcd-even", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m2]")]),

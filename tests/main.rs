@@ -9,6 +9,7 @@
 mod support;
 
 mod archive;
+mod balancer;
 mod boot;
 mod cluster;
 mod config;
@@ -26,4 +27,5 @@ mod preview;
 mod rootfs;
 mod squashfs;
 mod tidy;
+mod traps;
 mod trial_boot;

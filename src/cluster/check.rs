@@ -90,11 +90,18 @@ impl Check<'_> {
     }
 
     fn inside_hosts(&self, whose: &str, address: Ipv4Addr, place: &Span) {
-        let network = self.cluster.networks.hosts;
+        let networks = &self.cluster.networks;
+        let network = networks.hosts;
         if !network.contains(address) {
+            let title =
+                format!("address {address} of {whose} is outside of network 'hosts' ({network})");
+            let others = [("pods", networks.pods), ("services", networks.services)];
+            let inside = others.iter().find(|(_, other)| other.contains(address));
+            let inside =
+                inside.map(|(name, other)| format!(" and inside network '{name}' ({other})"));
             self.complain(
                 place,
-                format!("address {address} of {whose} is outside of network 'hosts' ({network})"),
+                title + &inside.unwrap_or_default(),
                 "hosts, gateway and VIP share one network: correct the address or 'networks.hosts'",
             );
         } else if !network.has_host(address) {

@@ -169,6 +169,20 @@ pub struct Lb {
 #[serde(rename_all = "kebab-case")]
 pub enum Proxy {
     Haproxy,
+    Nginx,
+}
+
+impl Proxy {
+    /// The words of `lb.proxy`.
+    pub const WORDS: [(&str, Self); 2] = [("haproxy", Self::Haproxy), ("nginx", Self::Nginx)];
+
+    /// Its word, which is also the name of its profile.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Haproxy => "haproxy",
+            Self::Nginx => "nginx",
+        }
+    }
 }
 
 /// How certificates are made and reach the hosts.

@@ -65,7 +65,7 @@ fn cluster(top: &Fields<'_>) -> Option<Cluster> {
         Some(Etcd { members: members?, heartbeat_ms, election_ms })
     });
     let lb = top.section("lb", |lb| {
-        let proxy = lb.or("proxy", Proxy::Haproxy, choice(&[("haproxy", Proxy::Haproxy)]));
+        let proxy = lb.or("proxy", Proxy::Haproxy, choice(&Proxy::WORDS));
         let router_id = lb.or("router-id", 51, number(1..=255));
         Some(Lb { proxy: proxy?, router_id: router_id? })
     });

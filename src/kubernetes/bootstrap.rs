@@ -13,6 +13,8 @@ use super::{
 /// RBAC is v1 in every minor; v1beta1 ended with 1.21.
 const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
+/// The user that load balancers check API servers as, and what it is allowed.
+pub const HEALTH_CHECK: &str = "kiln:lb-healthcheck";
 
 /// Who approves serving certificates of kubelets. The signer `kubernetes.io/kubelet-serving` has
 /// no approver of its own: without one, `kubectl logs` and `exec` fail.
@@ -64,6 +66,20 @@ pub fn bindings() -> Vec<Value> {
             ],
         ),
     ]
+}
+
+/// Lets load balancers ask API servers whether they are ready, and nothing else. Every user may
+/// by default; a site that narrows `system:public-info-viewer` does not lose its balancers.
+fn health_check() -> Vec<Value> {
+    let texts = |items: &[&str]| super::document::texts(items.iter().copied());
+    let rule = map([("nonResourceURLs", texts(&["/readyz"])), ("verbs", texts(&["get"]))]);
+    let role = map([
+        ("apiVersion", RBAC.into()),
+        ("kind", "ClusterRole".into()),
+        ("metadata", map([("name", HEALTH_CHECK.into())])),
+        ("rules", vec![rule].into()),
+    ]);
+    vec![role, binding(HEALTH_CHECK, HEALTH_CHECK, vec![subject("User", HEALTH_CHECK)])]
 }
 
 fn serving(account: &str) -> Vec<Value> {
@@ -127,6 +143,7 @@ pub fn manifest(documents: &[Value]) -> String {
 /// Everything but the token, which is a secret and short-lived.
 pub fn objects(approval: ServingApproval) -> Vec<Value> {
     let mut all = bindings();
+    all.extend(health_check());
     if let ServingApproval::Account(account) = approval {
         all.extend(serving(account));
     }
@@ -146,7 +163,7 @@ mod tests {
         }
         assert!(!text.contains("cluster-admin") && !text.contains("system:masters"));
         assert!(text.contains("resourceNames:\n      - kubernetes.io/kubelet-serving"), "{text}");
-        assert_eq!(manifest(&objects(ServingApproval::ByHand)).matches("---\n").count(), 4);
+        assert_eq!(manifest(&objects(ServingApproval::ByHand)).matches("---\n").count(), 6);
     }
 
     #[test]

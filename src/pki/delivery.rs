@@ -36,6 +36,17 @@ enum Source {
     Whole(String),
     /// The first certificate of a file: a signer has one certificate only.
     First(String),
+    /// A certificate and its key, for programs that want both in one file.
+    Joined { certificate: String, key: String },
+}
+
+impl Source {
+    /// The file that decides what it is.
+    fn path(&self) -> &str {
+        match self {
+            Self::Whole(path) | Self::First(path) | Self::Joined { key: path, .. } => path,
+        }
+    }
 }
 
 /// A file for a node, with its content.
@@ -59,8 +70,16 @@ pub fn wanted(cluster: &Cluster, scope: &Scope) -> Vec<Wanted> {
     let leaves = leaves(cluster, scope);
     let mut files: Vec<Wanted> = Vec::new();
     for leaf in &leaves {
-        files.push(public(format!("{}.crt", leaf.place), leaf.certificate(), leaf.purpose));
-        files.push(secret(format!("{}.key", leaf.place), leaf.owner, leaf.key(), leaf.purpose));
+        let place = |ending: &str| format!("{}.{ending}", leaf.place);
+        if leaf.joined {
+            files.push(Wanted {
+                source: Source::Joined { certificate: leaf.certificate(), key: leaf.key() },
+                ..secret(place("pem"), leaf.owner, String::new(), leaf.purpose)
+            });
+            continue;
+        }
+        files.push(public(place("crt"), leaf.certificate(), leaf.purpose));
+        files.push(secret(place("key"), leaf.owner, leaf.key(), leaf.purpose));
     }
     let place = |name: &str| format!("/etc/kubernetes/pki/{name}");
     let kubernetes = Ca::Kubernetes.certificate();
@@ -101,6 +120,8 @@ pub fn wanted(cluster: &Cluster, scope: &Scope) -> Vec<Wanted> {
         ]);
     } else if has_role(cluster, scope, NODE) {
         files.push(public(place("ca.crt"), kubernetes, "kubelet and kube-proxy check the API"));
+    } else if leaves.iter().any(|leaf| leaf.ca == Ca::Kubernetes) {
+        files.push(public(place("ca.crt"), kubernetes, "API servers are checked with it"));
     }
     if leaves.iter().any(|leaf| leaf.owner == "etcd") {
         let why = "etcd checks its clients and peers";
@@ -137,6 +158,7 @@ pub fn node_files(
         let content = match &file.source {
             Source::Whole(path) => get(path)?,
             Source::First(path) => read::first(path, &get(path)?)?.pem().into_bytes(),
+            Source::Joined { certificate, key } => [get(certificate)?, get(key)?].concat(),
         };
         check_kind(&file, &content)?;
         let Wanted { path, mode, owner, is_secret, .. } = file;
@@ -176,13 +198,13 @@ fn check_leaf(leaf: &LeafSpec, material: &Material, now: u64) -> Result<(), Erro
 
 /// No key under the name of something public, and nothing else under the name of a key.
 fn check_kind(file: &Wanted, content: &[u8]) -> Result<(), Error> {
-    let (Source::Whole(path) | Source::First(path)) = &file.source;
+    let path = file.source.path();
     let is_key = content.windows(12).any(|window| window == b"PRIVATE KEY-");
     if is_key == file.is_secret {
         return Ok(());
     }
     let what = if is_key { "a private key" } else { "no private key" };
-    Err(Error::Unreadable { path: path.clone(), what })
+    Err(Error::Unreadable { path: path.to_owned(), what })
 }
 
 fn has_role(cluster: &Cluster, scope: &Scope, wanted: &str) -> bool {

@@ -11,12 +11,17 @@ use std::{
 };
 
 use super::{Ca, Error};
-use crate::cluster::{Cluster, Delivery, Host};
+use crate::{
+    cluster::{Cluster, Delivery, Host, Proxy},
+    kubernetes::bootstrap::HEALTH_CHECK,
+};
 
 /// The role that runs API server, controller-manager and scheduler.
 pub const MASTER: &str = "master";
 /// The role that runs workloads.
 pub const NODE: &str = "node";
+/// The role that passes calls of the API to the masters.
+pub const BALANCER: &str = "lb";
 
 /// For whom a set of certificates is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,8 +67,10 @@ pub struct LeafSpec {
     pub sans: BTreeSet<San>,
     pub usage: Usage,
     pub days: u32,
-    /// Where a node has it: path without `.crt` and `.key`.
+    /// Where a node has it: path without its ending.
     pub place: &'static str,
+    /// Whether a node has certificate and key in one file, `.pem`, not in `.crt` and `.key`.
+    pub joined: bool,
     /// The account that reads the key there.
     pub owner: &'static str,
     /// What it is for, for people.
@@ -77,6 +84,8 @@ enum Needed {
     /// Hosts that run pods, and with them kube-proxy.
     Proxies,
     Members,
+    /// Load balancers whose proxy can ask an API server something.
+    Balancers,
 }
 
 /// Which names a certificate has.
@@ -98,6 +107,7 @@ struct Row {
     needed: Needed,
     names: Names,
     place: &'static str,
+    joined: bool,
     owner: &'static str,
     purpose: &'static str,
 }
@@ -112,6 +122,7 @@ const BASE: Row = Row {
     needed: Needed::Masters,
     names: Names::None,
     place: "",
+    joined: false,
     owner: "root",
     purpose: "",
 };
@@ -119,7 +130,7 @@ const BASE: Row = Row {
 /// The same for a member of etcd.
 const ETCD: Row = Row { ca: Ca::Etcd, needed: Needed::Members, owner: "etcd", ..BASE };
 
-static TABLE: [Row; 13] = [
+static TABLE: [Row; 14] = [
     Row {
         name: "apiserver",
         common_name: "kube-apiserver",
@@ -203,6 +214,17 @@ static TABLE: [Row; 13] = [
         purpose: "kube-proxy calls the API",
         ..BASE
     },
+    // In no group: what it may do is one line of the bring-up's objects.
+    Row {
+        name: "healthcheck-client",
+        common_name: HEALTH_CHECK,
+        needed: Needed::Balancers,
+        place: "/etc/kubernetes/pki/healthcheck-client",
+        joined: true,
+        owner: "haproxy",
+        purpose: "haproxy asks API servers whether they are ready",
+        ..BASE
+    },
     // etcd's HTTP gateway calls its own server with the server's certificate.
     Row {
         name: "etcd-server",
@@ -251,6 +273,7 @@ pub fn leaves(cluster: &Cluster, scope: &Scope) -> Vec<LeafSpec> {
             usage: row.usage,
             days: cluster.pki.leaf_days,
             place: row.place,
+            joined: row.joined,
             owner: row.owner,
             purpose: row.purpose,
         })
@@ -274,6 +297,7 @@ impl Row {
         match self.needed {
             Needed::Masters => host.role == MASTER,
             Needed::Proxies => host.role == NODE || cluster.runs_pods(&host.role),
+            Needed::Balancers => host.role == BALANCER && cluster.lb.proxy == Proxy::Haproxy,
             Needed::Members => cluster.etcd.members.iter().any(|member| member == name),
         }
     }

@@ -11,7 +11,7 @@ use super::{
     state::{Verdict, Why, judge},
 };
 use crate::{
-    cluster::{self, Cluster, Delivery},
+    cluster::{self, Cluster, Delivery, Proxy},
     diagnostic::{Problems, Source},
     sys::random::fresh,
     workspace::Workspace,
@@ -121,6 +121,7 @@ fn a_certificate_is_right_until_the_last_third_of_its_life() {
 fn members_of_etcd_hold_its_certificates_whatever_their_role() {
     let mut cluster = cluster();
     cluster.etcd.members = vec!["k8s-lb-primary".to_owned()];
+    cluster.lb.proxy = Proxy::Nginx;
     let names = |scope: &Scope| -> Vec<&str> {
         leaves(&cluster, scope).iter().map(|spec| spec.name).collect()
     };

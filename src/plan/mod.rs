@@ -49,7 +49,7 @@ pub struct Given {
 pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec<Plan>, Invalid> {
     let problems = Problems::new();
     let cluster = cluster::load(workspace, &problems);
-    let profiles = Profiles::parse(workspace, &problems);
+    let profiles = Profiles::parse(workspace, &problems).choosing(cluster.as_ref());
     let mut wanted: BTreeSet<&str> = roles.iter().map(String::as_str).collect();
     for role in wanted.iter().filter(|role| !profiles.names().any(|name| name == **role)) {
         problems.add(

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 
 use super::{Profile, read};
 use crate::{
+    cluster::{Cluster, Proxy},
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
     names,
     workspace::Workspace,
@@ -23,10 +24,14 @@ const DEEPER: &str = "packages";
 /// The section whose lists are values of the user, not lists of names.
 const OPAQUE: &str = "vars";
 
+/// A parent of this name is the profile that `lb.proxy` of the cluster file names.
+pub(super) const PROXY: &str = "cluster.lb.proxy";
+
 /// All profiles of a workspace, parsed.
 #[derive(Debug)]
 pub struct Profiles<'a> {
     workspace: &'a Workspace,
+    proxy: Proxy,
     /// None if the file is no YAML or no map.
     files: BTreeMap<&'a str, Option<Node>>,
 }
@@ -47,7 +52,15 @@ impl<'a> Profiles<'a> {
             }
             (name.as_str(), node)
         });
-        Self { workspace, files: files.collect() }
+        Self { workspace, proxy: Proxy::Haproxy, files: files.collect() }
+    }
+
+    /// With the cluster file's choices; the defaults without one.
+    pub fn choosing(mut self, cluster: Option<&Cluster>) -> Self {
+        if let Some(cluster) = cluster {
+            self.proxy = cluster.lb.proxy;
+        }
+        self
     }
 
     pub fn names(&self) -> impl Iterator<Item = &'a str> + Clone {
@@ -92,11 +105,18 @@ impl<'a> Chain<'a> {
             });
             false
         };
+        let chosen = name == PROXY;
+        let name = if chosen { self.profiles.proxy.name() } else { name };
         let Some((name, node)) = self.profiles.files.get_key_value(name) else {
-            return complain(
-                format!("there is no profile {}", quoted(name)),
-                suggest(name, self.profiles.names()),
-            );
+            let title = format!("there is no profile {}", quoted(name));
+            return if chosen {
+                complain(
+                    format!("{title}, which 'lb.proxy' of cluster.yaml asks for"),
+                    format!("write 'profiles/{name}.yaml', or choose another proxy"),
+                )
+            } else {
+                complain(title, suggest(name, self.profiles.names()))
+            };
         };
         if let Some(start) = self.open.iter().position(|open| open == name) {
             let circle: Vec<&str> = self.open[start..].iter().chain([name]).copied().collect();

@@ -32,12 +32,17 @@ pub(super) fn check_fragment(name: &str, node: &Node, workspace: &Workspace, pro
     if let Some(fields) = Fields::top(node, problems, true) {
         let _ = fields.optional("schema", fields::schema);
         let _ = fields.optional("extends", |node, problems| match &node.value {
-            Value::List(_) => list(checked(names::part))(node, problems),
-            _ => checked(names::part)(node, problems).map(|name| vec![name]),
+            Value::List(_) => list(checked(parent))(node, problems),
+            _ => checked(parent)(node, problems).map(|name| vec![name]),
         });
         let _ = sections(name, &fields, workspace);
         fields.finish();
     }
+}
+
+/// A profile's name, or what the cluster file chooses one by.
+fn parent(text: &str) -> Result<String, Complaint> {
+    if text == super::merge::PROXY { Ok(text.to_owned()) } else { names::part(text) }
 }
 
 /// The parents that a file names, in order. What is no text was complained about already.

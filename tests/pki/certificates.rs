@@ -3,7 +3,10 @@
 
 use std::fs;
 
-use kiln::pki::leaves::{LeafSpec, Scope, leaves, scopes};
+use kiln::{
+    cluster::Proxy,
+    pki::leaves::{LeafSpec, Scope, leaves, scopes},
+};
 
 use super::bench::Bench;
 
@@ -21,7 +24,7 @@ fn pki(path: &str) -> String {
 fn openssl_accepts_every_certificate_for_its_purpose_and_no_other() {
     let bench = Bench::issued();
     let specs = all(&bench);
-    assert_eq!(specs.len(), 16);
+    assert_eq!(specs.len(), 17);
     for spec in specs {
         let (path, ca) = (pki(&spec.certificate()), pki(&spec.ca.certificate()));
         for (purpose, expected) in
@@ -84,7 +87,7 @@ fn keys_belong_to_their_certificates_and_all_are_p_256() {
     }
     public.sort();
     public.dedup();
-    assert_eq!(public.len(), 4 + 16, "no key is used twice");
+    assert_eq!(public.len(), 4 + 17, "no key is used twice");
 }
 
 #[test]
@@ -113,7 +116,7 @@ fn openssl_reads_identifiers_constraints_and_dates() {
     }
     serials.sort();
     serials.dedup();
-    assert_eq!(serials.len(), 3 + 16);
+    assert_eq!(serials.len(), 3 + 17);
 }
 
 #[test]
@@ -167,12 +170,17 @@ fn a_new_master_says_which_certificates_change() {
 fn a_member_that_left_leaves_certificates_that_nobody_needs() {
     let bench = Bench::issued();
     bench.edit("[k8s-master-1, k8s-master-2, k8s-node-1]", "[k8s-master-1]");
+    bench.edit("proxy: haproxy", "proxy: nginx");
     let report = bench.done(&["issue", "--role", "node", "--role", "lb"]);
     assert!(
         report.contains("pki/roles/node/etcd-peer.key: nobody needs it, remove it\n"),
         "{report}"
     );
-    assert!(report.ends_with("role 'lb' needs no certificate\n"), "{report}");
+    assert!(report.contains("role 'lb' needs no certificate\n"), "{report}");
+    assert!(
+        report.ends_with("pki/roles/lb/healthcheck-client.key: nobody needs it, remove it\n"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -212,6 +220,8 @@ fn hosts_have_sets_of_their_own_with_exact_names() {
     bench.done(&["issue"]);
     let cluster = bench.cluster();
     assert!(scopes(&cluster).contains(&Scope::Host("k8s-node-2".to_owned())));
+    let mut cluster = cluster;
+    cluster.lb.proxy = Proxy::Nginx;
     assert!(!scopes(&cluster).contains(&Scope::Host("k8s-lb-backup".to_owned())));
     let text = bench.asked(&[
         "x509",
@@ -285,27 +295,27 @@ fn a_kubeconfig_is_yaml_and_json_with_a_certificate_that_openssl_accepts() {
 fn the_list_is_sorted_by_expiry() {
     let bench = Bench::issued();
     let text = bench.done(&["list"]);
-    assert_eq!(text.lines().count(), 19);
+    assert_eq!(text.lines().count(), 20);
     // Whole days: of a year, a second is gone already.
     let is_leaf = |line: &str| {
         ["365", "364"]
             .iter()
             .any(|days| line.starts_with(&format!("DATE    {days} days  pki/roles/")))
     };
-    assert!(text.lines().take(16).all(is_leaf), "{text}");
+    assert!(text.lines().take(17).all(is_leaf), "{text}");
     assert!(text.ends_with("CN=quickstart kubernetes-ca\n"), "{text}");
     let json: serde_json::Value = serde_json::from_str(&bench.done(&["list", "--json"])).unwrap();
-    let last = json[18].as_object().unwrap();
+    let last = json[19].as_object().unwrap();
     assert_eq!(last["until"], "DATE");
     assert_eq!(last["path"], "pki/kubernetes-ca.crt");
     assert_eq!(last["subject"], "CN=quickstart kubernetes-ca");
     assert!((3649..=3650).contains(&last["days-left"].as_i64().unwrap()), "{last:?}");
     bench.done(&["list", "--within", "364"]);
     let (status, stdout, stderr) = bench.run(&["list", "--within", "366"]);
-    assert_eq!((status, stdout.lines().count()), (Some(1), 19));
+    assert_eq!((status, stdout.lines().count()), (Some(1), 20));
     assert_eq!(
         stderr,
-        "error: 16 of 19 certificates end within 366 days\n\
+        "error: 17 of 20 certificates end within 366 days\n\
          help:  run `kiln pki renew --within 366`; for a CA see docs/pki.md, 'A new CA'\n"
     );
 }

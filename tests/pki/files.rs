@@ -102,7 +102,13 @@ fn only_masters_hold_a_ca_key_and_only_that_of_kubernetes() {
     for scope in [role("node"), role("lb"), host("k8s-node-1")] {
         assert_eq!(held(&scope), [], "{scope}");
     }
-    assert_eq!(secrets_of(&cluster, &role("lb")), []);
+    // A balancer's key opens one path of the API, and only haproxy can ask for it.
+    let of_lb = |cluster: &Cluster| -> Vec<String> {
+        secrets_of(cluster, &role("lb")).into_iter().map(|file| file.path).collect()
+    };
+    assert_eq!(of_lb(&cluster), ["/etc/kubernetes/pki/healthcheck-client.pem"]);
+    let with_nginx = parsed(&quickstart().replace("proxy: haproxy", "proxy: nginx"));
+    assert_eq!(of_lb(&with_nginx), [""; 0]);
 }
 
 #[test]
@@ -139,6 +145,12 @@ fn what_is_missing_or_outdated_is_no_node_s_file() {
     assert!(fact.starts_with("'pki/roles/master/apiserver.crt' expired at 20"), "{fact}");
     assert_eq!(help, "run `kiln pki issue --role master`");
 
+    let error = node_files(&cluster, &role("lb"), &bench.material(), sys::now() - 86_400);
+    let error = error.unwrap_err();
+    let fact = error.to_string();
+    assert!(fact.starts_with("'pki/roles/lb/healthcheck-client.crt' is valid from 20"), "{fact}");
+    assert_eq!(error.help(), "set this machine's clock; certificates depend on it");
+
     let moved = quickstart().replace("192.168.31.35", "192.168.31.36");
     let (fact, help) = told(&parsed(&moved), &role("node"), 0);
     assert_eq!(
@@ -147,6 +159,29 @@ fn what_is_missing_or_outdated_is_no_node_s_file() {
          its names change: +192.168.31.36 -192.168.31.35"
     );
     assert_eq!(help, "run `kiln pki issue --role node`");
+}
+
+#[test]
+fn a_build_without_pki_or_with_another_certificate_s_key_is_refused() {
+    let bench = Bench::new();
+    let now = sys::now();
+    let told = |name: &str| {
+        let refused = node_files(&bench.cluster(), &role(name), &bench.material(), now);
+        let error = refused.unwrap_err();
+        format!("{error}; {}", error.help())
+    };
+    for name in ["lb", "master"] {
+        assert_eq!(told(name), "there is no 'pki/kubernetes-ca.crt'; run `kiln pki init`");
+    }
+    bench.done(&["init"]);
+    bench.done(&["issue"]);
+    let other = bench.read("pki/roles/node/kube-proxy.key");
+    bench.write("pki/roles/lb/healthcheck-client.key", &other, 0o600);
+    assert_eq!(
+        told("lb"),
+        "'pki/roles/lb/healthcheck-client.crt' is not what cluster.yaml asks for: \
+         its key belonged to another certificate; run `kiln pki issue --role lb`"
+    );
 }
 
 #[test]

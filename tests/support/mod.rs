@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod debian_apt;
 pub(crate) mod disk_images;
 pub(crate) mod disk_tools;
+pub(crate) mod files;
 pub(crate) mod guest;
 pub(crate) mod hub;
 pub(crate) mod media;
