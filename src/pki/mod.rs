@@ -20,7 +20,6 @@ pub mod authority;
 pub mod delivery;
 pub mod encryption;
 mod error;
-pub mod kubeconfig;
 pub mod leaves;
 mod material;
 pub mod read;
@@ -30,7 +29,10 @@ pub mod state;
 mod tests;
 pub mod token;
 
-pub use self::{error::Error, material::Material};
+pub use self::{
+    error::Error,
+    material::{KeyText, Material},
+};
 
 /// Certificates begin to be valid this many seconds before they are made: clocks differ.
 pub const BACKDATED: u64 = 300;
