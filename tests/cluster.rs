@@ -14,6 +14,8 @@ use std::{
 use kiln::{
     digest::Digest,
     formats::oci::{self, Program},
+    kubernetes::secrets,
+    pki::leaves::Scope,
     plan::{self, Given},
     qemu::{Machine, Spec},
     seed, sys,
@@ -38,13 +40,22 @@ fn workspace() -> PathBuf {
 
 /// A host of the cluster, with its image and seed and a way in for the test.
 fn spec(name: &str, memory: u32, hub: &Hub, scratch: &Path) -> Spec {
-    let workspace = sys::workspace::load(&workspace()).unwrap();
+    let folder = workspace();
+    let workspace = sys::workspace::load(&folder).unwrap();
     let given = Given { epoch: 0, init: Digest::of(b"") };
     let plans = plan::plan(&workspace, &[], given).unwrap_or_else(|invalid| panic!("{invalid}"));
     let cluster = &plans[0].cluster;
     let host = &cluster.hosts[name];
     let medium = scratch.join(format!("{name}.iso"));
-    fs::write(&medium, seed::iso(&seed::files(cluster, name).unwrap()).unwrap()).unwrap();
+    let keys = match seed::are_secrets(cluster) {
+        true => {
+            let material = sys::vault::read(&folder).unwrap();
+            secrets::files(cluster, &Scope::Host(name.to_owned()), &material, sys::now()).unwrap()
+        }
+        false => Vec::new(),
+    };
+    let files = seed::files_with(cluster, name, &keys).unwrap();
+    fs::write(&medium, seed::iso(&files).unwrap()).unwrap();
     let disk = repository().join(format!("out/small/{0}/small-{0}.raw", host.role));
     assert!(disk.is_file(), "there is no '{}': run `make test-cluster`", disk.display());
     Spec {

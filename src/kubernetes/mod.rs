@@ -8,6 +8,7 @@
 //! generators:  arguments configs kubeconfig bootstrap          one question each
 //!              units pods                                      how a program is started
 //! result:      files                                           all of it, by machine
+//!              secrets                                         what is no one's to know
 //! ```
 //!
 //! Everything is pure. What only a host knows stays a first-boot template's expression
@@ -29,6 +30,7 @@ pub mod pod_network;
 pub mod pods;
 pub mod requirements;
 pub mod role;
+pub mod secrets;
 pub mod settings;
 pub mod units;
 pub mod version;

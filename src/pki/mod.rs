@@ -20,6 +20,7 @@ pub mod authority;
 pub mod delivery;
 pub mod encryption;
 mod error;
+mod kind;
 pub mod leaves;
 mod material;
 pub mod read;
@@ -31,6 +32,7 @@ pub mod token;
 
 pub use self::{
     error::Error,
+    kind::Kind,
     material::{KeyText, Material},
 };
 
