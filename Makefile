@@ -38,6 +38,7 @@ unit: ## All tests that need no image
 	cargo test --release --workspace --locked --lib --bins
 	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster::
 
+# The filters also choose secrets::images and secrets::cluster: what is in an image and must not be.
 boot: images trial ## Judge every role's image with foreign tools, boot it in QEMU and check it
 	cargo test --release --workspace --locked --test kiln -- --nocapture images:: boot::
 
