@@ -121,8 +121,8 @@ fn secrets(
     progress: &Progress,
 ) -> Result<BTreeMap<String, Vec<NodeFile>>> {
     let take = |plan: &Plan| {
-        let (files, warning) = kubernetes::baked(&context.workspace, plan)?;
-        if let Some(warning) = warning {
+        let (files, warnings) = kubernetes::baked(&context.workspace, plan)?;
+        for warning in warnings {
             progress.say(format!("warning: {warning}"));
         }
         Ok((plan.profile.role.clone(), files))

@@ -10,11 +10,7 @@ use crate::{
     error::refuse,
     kubernetes::{role, secrets},
     lock::{Lock, LockedKubernetes, LockedProgram},
-    pki::{
-        Material,
-        delivery::{NodeFile, ending},
-        leaves::Scope,
-    },
+    pki::{Material, delivery::NodeFile, leaves::Scope},
     plan::Plan,
     seed, sys,
     tree::{Content, TreePath},
@@ -66,11 +62,12 @@ pub(super) fn programs(
     programs.collect::<Result<_>>().with_context(task)
 }
 
-/// Certificates, keys and tokens that a role's image carries, and a warning if some of them end soon.
-pub(super) fn baked(workspace: &Path, plan: &Plan) -> Result<(Vec<NodeFile>, Option<String>)> {
+/// Certificates, keys and tokens that a role's image carries, and a warning of those that
+/// end soon.
+pub(super) fn baked(workspace: &Path, plan: &Plan) -> Result<(Vec<NodeFile>, Vec<String>)> {
     let cluster = &plan.cluster;
     if secrets::delivery(cluster) != Some(Delivery::Baked) {
-        return Ok((Vec::new(), None));
+        return Ok((Vec::new(), Vec::new()));
     }
     let scope = Scope::Role(plan.profile.role.clone());
     take(cluster, &scope, &sys::vault::read(workspace)?)
@@ -82,9 +79,9 @@ pub(super) fn seeded(
     workspace: &Path,
     cluster: &Cluster,
     host: &str,
-) -> Result<(Vec<NodeFile>, Option<String>)> {
+) -> Result<(Vec<NodeFile>, Vec<String>)> {
     if !seed::are_secrets(cluster) {
-        return Ok((Vec::new(), None));
+        return Ok((Vec::new(), Vec::new()));
     }
     take(cluster, &Scope::Host(host.to_owned()), &sys::vault::read(workspace)?)
 }
@@ -93,10 +90,10 @@ fn take(
     cluster: &Cluster,
     scope: &Scope,
     material: &Material,
-) -> Result<(Vec<NodeFile>, Option<String>)> {
+) -> Result<(Vec<NodeFile>, Vec<String>)> {
     let now = sys::now();
     let files = secrets::files(cluster, scope, material, now);
     files
-        .and_then(|files| Ok((files, ending(cluster, scope, material, now)?)))
+        .and_then(|files| Ok((files, secrets::ending(cluster, scope, material, now)?)))
         .map_err(super::pki::refused)
 }

@@ -57,8 +57,8 @@ pub(super) fn run(context: &Context, args: &cli::Seed) -> Result<()> {
 
 /// A host's seed, with its keys from `pki/` if they come by it.
 pub(super) fn of_host(workspace: &Path, cluster: &Cluster, name: &str) -> Result<Files> {
-    let (given, warning) = kubernetes::seeded(workspace, cluster, name)?;
-    if let Some(warning) = warning {
+    let (given, warnings) = kubernetes::seeded(workspace, cluster, name)?;
+    for warning in warnings {
         eprintln!("warning: {warning}");
     }
     Ok(seed::files_with(cluster, name, &given)?)

@@ -53,12 +53,36 @@ pub fn files(
     let mut files = delivery::node_files(cluster, scope, material, now)?;
     let role = role_of(cluster, scope);
     if role::has_secrets(role) {
-        let token = token::read_valid(material, now)?;
+        let (token, _) = token::read_valid(material, now)?;
         let key = encryption::read(material)?;
         files.extend(role::secrets(cluster, role, &token, &key));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
+}
+
+/// What of [`files`] is right now and will soon not be, one sentence each.
+///
+/// # Errors
+/// As [`files`].
+pub fn ending(
+    cluster: &Cluster,
+    scope: &Scope,
+    material: &Material,
+    now: u64,
+) -> Result<Vec<String>, pki::Error> {
+    let mut sentences = Vec::from_iter(delivery::ending(cluster, scope, material, now)?);
+    if role::has_secrets(role_of(cluster, scope)) {
+        let (_, until) = token::read_valid(material, now)?;
+        if until <= now + delivery::SOON * pki::DAY {
+            let (file, until) = (token::FILE, pki::date(until));
+            sentences.push(format!(
+                "'{}/{file}' ends at {until}: no kubelet can join with it afterwards",
+                pki::FOLDER
+            ));
+        }
+    }
+    Ok(sentences)
 }
 
 fn role_of<'a>(cluster: &'a Cluster, scope: &'a Scope) -> &'a str {

@@ -205,7 +205,7 @@ fn check_life(path: &str, found: &Certificate, now: u64, next: Next) -> Result<(
 }
 
 /// Days before an end from which on it is worth a warning.
-const SOON: u64 = 7;
+pub(crate) const SOON: u64 = 7;
 
 /// What is still right and ends within [`SOON`] days, in one sentence; none if nothing does.
 ///

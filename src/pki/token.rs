@@ -34,18 +34,18 @@ pub fn read(material: &Material) -> Result<BootstrapToken, Error> {
         .map_err(|_| Error::Unreadable { path: FILE.to_owned(), what: "no bootstrap token" })
 }
 
-/// The token of a workspace, which kubelets can still use.
+/// The token of a workspace, which kubelets can still use, and its last second.
 ///
 /// # Errors
 /// As [`read`], or its time is over.
-pub fn read_valid(material: &Material, now: u64) -> Result<BootstrapToken, Error> {
+pub fn read_valid(material: &Material, now: u64) -> Result<(BootstrapToken, u64), Error> {
     let token = read(material)?;
     let path = || FILE.to_owned();
     match lock::date::parse(&token.expires) {
         Some(until) if now > until => {
             Err(Error::Expired { path: path(), until, now, next: Next::Token })
         }
-        Some(_) => Ok(token),
+        Some(until) => Ok((token, until)),
         None => Err(Error::Unreadable { path: path(), what: "no bootstrap token" }),
     }
 }

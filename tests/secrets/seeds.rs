@@ -268,6 +268,30 @@ fn a_seed_without_its_certificates_is_refused() {
 }
 
 #[test]
+fn a_token_that_soon_ends_is_told_of() {
+    let bench = issued();
+    let (_, plans) = bench.plans();
+    let warnings = |host: &str, text: &str| {
+        let mut material = bench.material();
+        material.insert("bootstrap-token.key", format!("abcdef.0123456789abcdef {text}\n"));
+        let scope = Scope::Host(host.to_owned());
+        // 2030-01-24T12:00:00Z, so that certificates are over, which others tell.
+        secrets::ending(&plans[0].cluster, &scope, &material, 1_895_486_400).unwrap()
+    };
+    let about_it = |found: Vec<String>| -> Vec<String> {
+        found.into_iter().filter(|text| text.contains("token")).collect()
+    };
+    assert_eq!(
+        about_it(warnings("k8s-node-1", "2030-01-31T12:00:00Z")),
+        [
+            "'pki/bootstrap-token.key' ends at 2030-01-31T12:00:00Z: no kubelet can join with it afterwards"
+        ]
+    );
+    assert_eq!(about_it(warnings("k8s-node-1", "2030-01-31T12:00:01Z")), [""; 0]);
+    assert_eq!(warnings("k8s-lb-primary", "2030-01-25T12:00:00Z"), [""; 0]);
+}
+
+#[test]
 fn seeds_of_baked_certificates_need_none_and_may_be_read() {
     let bench = Bench::new("baked");
     let run = bench.run(&["seed", "k8s-node-1", "--out", "seeds"]);
