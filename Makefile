@@ -48,6 +48,7 @@ unit: ## All tests that need no image
 	cargo test --release --workspace --locked --lib --bins
 	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster::
 
+# The filters also choose secrets::images and secrets::cluster: what is in an image and must not be.
 boot: images machines ## Judge images with foreign tools, boot every role and small clusters in QEMU
 	$(call cluster,tests/static-pods,out/static-pods)
 	cargo test --release --workspace --locked --test kiln -- --nocapture images:: boot:: cluster:: --skip failover::

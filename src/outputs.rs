@@ -15,10 +15,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use serde::Serialize;
 
 use crate::{
+    cluster::{Cluster, Delivery},
     digest::{Digest, Hasher},
     disk::layout::DiskLayout,
     formats::gpt,
+    kubernetes::secrets::{self, Listed},
     lock::LockedPackage,
+    pki::delivery::NodeFile,
     sys,
     tree::{Content, TreePath},
 };
@@ -46,6 +49,8 @@ pub struct Manifest {
     pub outputs: Vec<Output>,
     pub packages: Vec<Package>,
     pub overlays: Vec<String>,
+    /// The files of the root that are secrets; empty in an image that can be published.
+    pub secrets: Vec<Listed>,
     /// What a role of a Kubernetes cluster needs and this image does not hold, with the reason.
     pub absent: BTreeMap<String, String>,
     /// Sizes in bytes, for budgets.
@@ -111,11 +116,30 @@ pub fn partitions(layout: &DiskLayout) -> Vec<Partition> {
     layout.table.partitions.iter().enumerate().map(partition).collect()
 }
 
-/// What no image holds yet.
-pub fn absent() -> BTreeMap<String, String> {
-    let reason = "this version of kiln builds the operating system and the services around \
-                  Kubernetes, not Kubernetes itself";
-    ["kubernetes-binaries", "certificates"].map(|what| (what.to_owned(), reason.to_owned())).into()
+/// What of Kubernetes an image does not hold.
+pub fn absent(cluster: &Cluster) -> BTreeMap<String, String> {
+    let all = |names: &[&str], reason: &str| {
+        names.iter().map(|what| ((*what).to_owned(), reason.to_owned())).collect()
+    };
+    match secrets::delivery(cluster) {
+        None => all(
+            &["kubernetes-binaries", "certificates"],
+            "cluster.yaml has no 'kubernetes': the image has the operating system and the \
+             services around Kubernetes",
+        ),
+        Some(Delivery::Seed) => {
+            all(&["certificates"], "pki.delivery is 'seed': every host's seed carries its own")
+        }
+        Some(Delivery::Baked) => BTreeMap::new(),
+    }
+}
+
+/// Where an image has secrets, sorted; not a word of what they are.
+pub fn secrets(files: &[NodeFile]) -> Vec<Listed> {
+    let secrets = files.iter().filter(|file| file.kind.is_secret());
+    let mut secrets: Vec<Listed> = secrets.map(Listed::from).collect();
+    secrets.sort();
+    secrets
 }
 
 /// Bytes hashed at a time.

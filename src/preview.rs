@@ -17,8 +17,9 @@ use kiln_init::{
 
 use crate::{
     diagnostic::Diagnostic,
+    kubernetes::secrets,
     plan::Plan,
-    profile::{FileContent, Profile},
+    profile::{FileContent, Profile, User},
     template::Build,
     workspace::{OverlayFile, Workspace},
 };
@@ -51,7 +52,8 @@ impl Role {
                 phase: engine.phase(target),
             });
         }
-        let handoff = crate::rootfs::handoff_of(plan, templates, accounts(&plan.profile));
+        let accounts = accounts(&plan.profile);
+        let handoff = crate::rootfs::handoff_of(plan, templates, accounts, owners(plan));
         let templates = texts.into_iter().map(|(target, (text, _))| (target, text)).collect();
         Ok(Self { handoff, templates })
     }
@@ -134,7 +136,16 @@ fn accounts(profile: &Profile) -> Vec<Account> {
     let log_in = profile.users.iter().filter(|(_, user)| {
         user.admin || !user.shell.ends_with("/nologin") && !user.shell.ends_with("/false")
     });
-    log_in
-        .map(|(name, user)| Account { name: name.clone(), uid: user.uid, gid: user.uid })
-        .collect()
+    log_in.map(account).collect()
+}
+
+/// Those that files of a seed belong to; role::extend gives each to the profile.
+fn owners(plan: &Plan) -> Vec<Account> {
+    let owners = secrets::owners(&plan.cluster, &plan.profile.role);
+    let users = plan.profile.users.iter();
+    users.filter(|(name, _)| owners.contains(&***name)).map(account).collect()
+}
+
+fn account((name, user): (&String, &User)) -> Account {
+    Account { name: name.clone(), uid: user.uid, gid: user.uid }
 }

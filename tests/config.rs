@@ -44,7 +44,6 @@ kubernetes: { version: v1.28.0, binaries: up, proxy-mode: nftables }
 endpoint: { vip: 10.9.31.100 }
 networks: { hosts: 10.9.0.0/16, pods: 10.244.0.0/20, services: 10.0.0.0/24, dns: 10.0.0.2 }
 etcd: { members: [m1] }
-pki: { delivery: seed }
 hosts: { m1: { role: master, address: 10.9.0.1 }, n1: { role: node, address: 10.9.31.7 } }
 ";
 

@@ -25,6 +25,7 @@ mod pki;
 mod power_cut;
 mod preview;
 mod rootfs;
+mod secrets;
 mod squashfs;
 mod tidy;
 mod traps;

@@ -45,8 +45,11 @@ fn settings(planned: &Planned) -> Settings {
     role::settings(planned.cluster()).unwrap()
 }
 
+/// How everybody but masters calls the API.
+const VIP: &str = "https://192.168.31.100:6443";
 /// A host of each role.
-const HOSTS: [(&str, &str); 3] = [("lb", "lb-1"), ("master", "master-1"), ("node", "node-1")];
+const HOSTS: [(&str, &str); 3] =
+    [("lb", "k8s-lb-primary"), ("master", "k8s-master-1"), ("node", "k8s-node-1")];
 
 /// Every text that Kiln or its overlays give a host, its secrets among them.
 fn texts(planned: &Planned, role: &str, host: &str) -> Vec<(String, String)> {
@@ -186,7 +189,7 @@ fn kubeconfigs_call_by_https_and_name_a_context_that_exists() {
                 let config = yaml(&text);
                 let server = config["clusters"][0]["cluster"]["server"].as_str().unwrap();
                 let expected = match role {
-                    "node" => pki::kubeconfig::endpoint(planned.cluster()),
+                    "node" => VIP.to_owned(),
                     _ => format!("https://{own}:6443"),
                 };
                 assert_eq!(server, expected, "{path} of {role}");
@@ -199,14 +202,13 @@ fn kubeconfigs_call_by_https_and_name_a_context_that_exists() {
         }
     }
     assert!(n_found >= 5 * Minor::all().count(), "two of a node, three of a master: {n_found}");
-    assert_eq!(pki::kubeconfig::endpoint(Planned::of("").cluster()), "https://192.168.31.100:6443");
 }
 
 #[test]
 fn kube_proxy_s_cluster_cidr_is_the_pods_network_and_networks_do_not_overlap() {
     for minor in Minor::all() {
         let planned = with_minor(minor);
-        let config = yaml(&text(&planned, "node", "node-1", "/etc/kubernetes/kube-proxy.yaml"));
+        let config = yaml(&text(&planned, "node", "k8s-node-1", "/etc/kubernetes/kube-proxy.yaml"));
         assert_eq!(config["clusterCIDR"], planned.cluster().networks.pods.to_string());
     }
     let report = refused("services: 10.0.0.0/24", "services: 10.244.0.0/24");
@@ -243,7 +245,7 @@ fn configurations_of_components_have_only_fields_that_their_minor_knows() {
 fn swap_is_off_and_the_kubelet_insists_on_it() {
     for minor in Minor::all() {
         let planned = with_minor(minor);
-        let kubelet = yaml(&text(&planned, "node", "node-1", "/etc/kubernetes/kubelet.yaml"));
+        let kubelet = yaml(&text(&planned, "node", "k8s-node-1", "/etc/kubernetes/kubelet.yaml"));
         assert_eq!(kubelet["failSwapOn"], true, "{minor}");
         assert_ne!(kubelet["cgroupsPerQOS"], false, "{minor}");
         for plan in &planned.plans {
@@ -255,10 +257,10 @@ fn swap_is_off_and_the_kubelet_insists_on_it() {
 #[test]
 fn kubelet_and_containerd_have_one_cgroup_driver() {
     let planned = Planned::of("tests/failover");
-    let kubelet = yaml(&text(&planned, "node", "node-1", "/etc/kubernetes/kubelet.yaml"));
+    let kubelet = yaml(&text(&planned, "node", "k8s-node-1", "/etc/kubernetes/kubelet.yaml"));
     assert_eq!(kubelet["cgroupDriver"], "systemd");
     let path = "/etc/containerd/config.toml";
-    let containerd: toml::Table = text(&planned, "node", "node-1", path).parse().unwrap();
+    let containerd: toml::Table = text(&planned, "node", "k8s-node-1", path).parse().unwrap();
     let runc =
         &containerd["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["runtimes"]["runc"];
     assert_eq!(runc["options"]["SystemdCgroup"].as_bool(), Some(true));
@@ -293,7 +295,7 @@ fn no_unit_is_ordered_both_before_and_after_another() {
             }
         }
     }
-    let node = orders(&planned, "node", "node-1");
+    let node = orders(&planned, "node", "k8s-node-1");
     assert!(node["kubelet.service"][0].contains("containerd.service"), "{node:?}");
     assert!(!node["kubelet.service"][1].contains("containerd.service"), "{node:?}");
 }
@@ -314,7 +316,8 @@ fn nothing_serves_or_calls_by_an_insecure_port() {
         }
     }
     for minor in Minor::all() {
-        let kubelet = text(&with_minor(minor), "node", "node-1", "/etc/kubernetes/kubelet.yaml");
+        let kubelet =
+            text(&with_minor(minor), "node", "k8s-node-1", "/etc/kubernetes/kubelet.yaml");
         let port = &yaml(&kubelet)["readOnlyPort"];
         assert!(port.is_null() || *port == 0, "{minor}: {port}");
     }
@@ -376,7 +379,7 @@ fn versions_of_apis_are_those_that_the_minor_serves() {
                 }
             }
         }
-        let config = yaml(&text(&planned, "node", "node-1", "/etc/kubernetes/kube-proxy.yaml"));
+        let config = yaml(&text(&planned, "node", "k8s-node-1", "/etc/kubernetes/kube-proxy.yaml"));
         assert_eq!(config["apiVersion"].as_str(), Kind::KubeProxy.api_version(minor));
     }
 }
@@ -393,7 +396,7 @@ fn bootstrap_tokens_are_random_have_an_end_and_lie_in_a_secret() {
     }
     let planned = Planned::of("tests/failover");
     let path = format!("{}/bootstrap-token.yaml", bring_up::FOLDER);
-    let secret = yaml(text(&planned, "master", "master-1", &path).trim_start_matches("---\n"));
+    let secret = yaml(text(&planned, "master", "k8s-master-1", &path).trim_start_matches("---\n"));
     assert_eq!(secret["type"], "bootstrap.kubernetes.io/token");
     assert_eq!(secret["stringData"]["expiration"], "2030-01-31T12:00:00Z");
 }
@@ -401,7 +404,7 @@ fn bootstrap_tokens_are_random_have_an_end_and_lie_in_a_secret() {
 #[test]
 fn load_balancers_pass_tcp_through_and_hold_no_certificate_of_the_api() {
     let haproxy = Planned::of("tests/failover");
-    let config = text(&haproxy, "lb", "lb-1", "/etc/haproxy/haproxy.cfg");
+    let config = text(&haproxy, "lb", "k8s-lb-primary", "/etc/haproxy/haproxy.cfg");
     assert!(config.contains("    mode tcp\n") && !config.contains("mode http"), "{config}");
     for line in config.lines().map(str::trim) {
         let words: Vec<&str> = line.split_whitespace().collect();
@@ -410,9 +413,8 @@ fn load_balancers_pass_tcp_through_and_hold_no_certificate_of_the_api() {
             && words.contains(&"ssl");
         assert!(!opens, "{line}");
     }
-    let nginx =
-        Planned::with("tests/failover", |text| text.to_owned() + "lb: { proxy: nginx }\n");
-    let config = text(&nginx, "lb", "lb-1", "/etc/nginx/nginx.conf");
+    let nginx = Planned::with("tests/failover", |text| text.to_owned() + "lb: { proxy: nginx }\n");
+    let config = text(&nginx, "lb", "k8s-lb-primary", "/etc/nginx/nginx.conf");
     assert!(config.contains("\nstream {\n"), "{config}");
     for word in ["http {", " ssl", "ssl_", "proxy_ssl"] {
         assert!(!config.contains(word), "{word}: {config}");
@@ -425,7 +427,7 @@ fn load_balancers_pass_tcp_through_and_hold_no_certificate_of_the_api() {
 fn nobody_is_made_a_superuser_by_what_a_new_cluster_is_given() {
     let planned = Planned::of("tests/failover");
     let mut n_found = 0;
-    for (path, text) in texts(&planned, "master", "master-1") {
+    for (path, text) in texts(&planned, "master", "k8s-master-1") {
         if path.starts_with(bring_up::FOLDER) {
             n_found += 1;
             assert!(!text.contains("cluster-admin") && !text.contains("system:masters"), "{text}");

@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::{Cluster, Delivery};
+use super::Cluster;
 use crate::{
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
     kubernetes::requirements,
@@ -263,13 +263,6 @@ impl Check<'_> {
         let (mode, minor) = (kubernetes.proxy_mode, kubernetes.version.minor);
         if let Err(complaint) = requirements::check_proxy_mode(mode, minor) {
             self.problems.add(complaint.at(self.node.place(&["kubernetes", "proxy-mode"])));
-        }
-        if self.cluster.pki.delivery == Delivery::Seed {
-            self.complain(
-                self.node.place(&["pki", "delivery"]),
-                "seeds carry no certificates yet, and Kubernetes needs them",
-                "take 'baked'; whoever has such an image has its role's keys",
-            );
         }
     }
 

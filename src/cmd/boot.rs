@@ -28,7 +28,8 @@ pub(super) fn run(context: &Context, args: &cli::Boot) -> Result<()> {
     let scratch =
         tempfile::Builder::new().prefix("kiln-boot-").tempdir().context("making scratch space")?;
     let medium = scratch.path().join("seed.iso");
-    sys::fs::write_atomic(&medium, &seed::iso(&seed::files(&cluster, &name)?)?)?;
+    let files = super::seed::of_host(&context.workspace, &cluster, &name)?;
+    sys::fs::write_private(&medium, &seed::iso(&files)?)?;
     let spec = spec(&cluster, &name, image(context, &cluster, args)?, medium, args)?;
 
     let mut machine = Machine::start(&host, &spec)?;

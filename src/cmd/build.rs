@@ -29,6 +29,7 @@ use crate::{
     formats::{squashfs, verity},
     lock::{self, Lock, LockedPackage},
     outputs::{self, Manifest},
+    pki::delivery::NodeFile,
     plan::Plan,
     progress::Progress,
     rootfs::{self, Root, modules::Survey},
@@ -47,6 +48,8 @@ struct Shared<'a> {
     packages: BTreeMap<Digest, rootfs::Package>,
     blocks: BlockCache,
     scratch: &'a Scratch,
+    /// What is baked, by role.
+    secrets: BTreeMap<String, Vec<NodeFile>>,
 }
 
 impl Shared<'_> {
@@ -61,8 +64,9 @@ impl Shared<'_> {
 
 pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
     let (workspace, plans) = super::load(context, &args.roles)?;
-    let lock = lock::file::read_matching(&context.workspace, &plans)?;
     let progress = Progress::new(context.quiet);
+    let secrets = secrets(context, &plans, &progress)?;
+    let lock = lock::file::read_matching(&context.workspace, &plans)?;
     let store = Store::new(&context.cache);
 
     let mirror = plans.first().and_then(|plan| plan.cluster.mirror.as_deref());
@@ -80,6 +84,7 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
         packages: unpack(&store, &fetched)?,
         blocks: store.blocks()?,
         scratch: &scratch,
+        secrets,
     };
     shared.require_space(&plans, &out)?;
     let manifests: Vec<Manifest> = plans
@@ -98,12 +103,31 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
             let (file, size) = (folder.join(&output.file), Bytes(output.size));
             progress.say(format!("built '{}' ({size}, {})", file.display(), output.sha256.short()));
         }
+        if plans.iter().any(|plan| plan.cluster.kubernetes.is_some()) {
+            progress.say(format!("'{}' secrets: {} files", manifest.role, manifest.secrets.len()));
+        }
     }
     if args.json {
         let json = serde_json::to_string_pretty(&manifests).context("encoding the manifests")?;
         super::print(&(json + "\n"))?;
     }
     Ok(())
+}
+
+/// The certificates and keys that images carry, by role.
+fn secrets(
+    context: &Context,
+    plans: &[Plan],
+    progress: &Progress,
+) -> Result<BTreeMap<String, Vec<NodeFile>>> {
+    let take = |plan: &Plan| {
+        let (files, warnings) = kubernetes::baked(&context.workspace, plan)?;
+        for warning in warnings {
+            progress.say(format!("warning: {warning}"));
+        }
+        Ok((plan.profile.role.clone(), files))
+    };
+    plans.iter().map(take).collect()
 }
 
 /// Packages as data, by the digest of their `.deb`.
@@ -143,7 +167,8 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
     sys::fs::create_dirs(&folder)?;
     let name = format!("{}-{}", plan.cluster.name, plan.profile.role);
 
-    let root = assemble(shared, plan)?;
+    let secrets = &shared.secrets[&plan.profile.role];
+    let root = assemble(shared, plan, secrets)?;
     let (image, n_bytes) = write_root(shared, plan, &root, &folder.join("root"))?;
     let (tree, verified) = write_verity(plan, &image, &folder.join("verity"))?;
     interrupt::check()?;
@@ -204,14 +229,15 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
         outputs: vec![outputs::describe(&folder, &raw)?],
         packages: shared.lock.packages_of(&plan.profile.role).map(Into::into).collect(),
         overlays: plan.profile.overlays.clone(),
-        absent: outputs::absent(),
+        secrets: outputs::secrets(secrets),
+        absent: outputs::absent(&plan.cluster),
         sizes: sizes.map(|(part, size)| (part.to_owned(), size)).into(),
     };
     outputs::finish(&folder, &manifest)?;
     Ok(manifest)
 }
 
-fn assemble(shared: &Shared<'_>, plan: &Plan) -> Result<Root> {
+fn assemble(shared: &Shared<'_>, plan: &Plan, secrets: &[NodeFile]) -> Result<Root> {
     let packages: Vec<rootfs::Package> = shared
         .lock
         .packages_of(&plan.profile.role)
@@ -227,7 +253,6 @@ fn assemble(shared: &Shared<'_>, plan: &Plan) -> Result<Root> {
         })
         .collect::<Result<_>>()?;
     let programs = kubernetes::programs(shared.folder, plan, shared.lock)?;
-    let secrets = kubernetes::secrets(shared.folder, plan)?;
     rootfs::assemble(&rootfs::Inputs {
         plan,
         packages: &packages,
@@ -235,7 +260,7 @@ fn assemble(shared: &Shared<'_>, plan: &Plan) -> Result<Root> {
         init: Content::bytes(crate::KILN_INIT),
         binaries: &binaries,
         programs: &programs,
-        secrets: &secrets,
+        secrets,
     })
     .context("assembling the root")
 }

@@ -16,6 +16,12 @@ pub(super) fn run(context: &Context, args: &cli::Check) -> Result<()> {
             workspace.overlays.len(),
             roles.join(", ")
         );
+        for plan in plans.iter().filter(|plan| !plan.delivered.by_seed.is_empty()) {
+            let (role, count) = (&plan.profile.role, plan.delivered.by_seed.len());
+            println!(
+                "'{role}': {count} certificates and keys come by seed; `kiln plan` lists them"
+            );
+        }
     }
     Ok(())
 }

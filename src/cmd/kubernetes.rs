@@ -6,13 +6,16 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::{Context as _, Result};
 
 use crate::{
-    cluster::Delivery,
+    cluster::{Cluster, Delivery},
     error::refuse,
-    kubernetes::role::{self, Program},
+    kubernetes::{
+        role::{self, Program},
+        secrets,
+    },
     lock::{Lock, LockedKubernetes, LockedProgram},
-    pki::{self, delivery::NodeFile, leaves::Scope},
+    pki::{Material, delivery::NodeFile, leaves::Scope},
     plan::Plan,
-    sys,
+    seed, sys,
     tree::Content,
 };
 
@@ -64,24 +67,38 @@ pub(super) fn programs(
     programs.collect::<Result<_>>().with_context(task)
 }
 
-/// Certificates, keys and tokens that a role's image carries.
-pub(super) fn secrets(workspace: &Path, plan: &Plan) -> Result<Vec<NodeFile>> {
+/// Certificates, keys and tokens that a role's image carries, and a warning of those that
+/// end soon.
+pub(super) fn baked(workspace: &Path, plan: &Plan) -> Result<(Vec<NodeFile>, Vec<String>)> {
     let cluster = &plan.cluster;
-    if cluster.kubernetes.is_none() || cluster.pki.delivery != Delivery::Baked {
-        return Ok(Vec::new());
+    if secrets::delivery(cluster) != Some(Delivery::Baked) {
+        return Ok((Vec::new(), Vec::new()));
     }
-    let role = &plan.profile.role;
-    let scope = Scope::Role(role.clone());
-    let task = || format!("taking the certificates and keys of role '{role}'");
-    let refused = |error: pki::Error| super::pki::refused(error);
-    let material = sys::vault::read(workspace)?;
-    let mut files = pki::delivery::node_files(cluster, &scope, &material, sys::now())
-        .map_err(refused)
-        .with_context(task)?;
-    if role::has_secrets(role) {
-        let token = pki::token::read(&material).map_err(refused).with_context(task)?;
-        let key = pki::encryption::read(&material).map_err(refused).with_context(task)?;
-        files.extend(role::secrets(cluster, role, &token, &key));
+    let scope = Scope::Role(plan.profile.role.clone());
+    take(cluster, &scope, &sys::vault::read(workspace)?)
+        .with_context(|| format!("taking the certificates and keys of {scope}"))
+}
+
+/// The same for the seed of a host; nothing if its image carries them.
+pub(super) fn seeded(
+    workspace: &Path,
+    cluster: &Cluster,
+    host: &str,
+) -> Result<(Vec<NodeFile>, Vec<String>)> {
+    if !seed::are_secrets(cluster) {
+        return Ok((Vec::new(), Vec::new()));
     }
-    Ok(files)
+    take(cluster, &Scope::Host(host.to_owned()), &sys::vault::read(workspace)?)
+}
+
+fn take(
+    cluster: &Cluster,
+    scope: &Scope,
+    material: &Material,
+) -> Result<(Vec<NodeFile>, Vec<String>)> {
+    let now = sys::now();
+    let files = secrets::files(cluster, scope, material, now);
+    files
+        .and_then(|files| Ok((files, secrets::ending(cluster, scope, material, now)?)))
+        .map_err(super::pki::refused)
 }

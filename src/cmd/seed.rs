@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::Context;
+use super::{Context, kubernetes};
 use crate::{
     cli::{self, SeedFormat},
-    cluster,
+    cluster::{self, Cluster},
     diagnostic::{Problems, suggest},
     error::refuse_usage,
+    kubernetes::secrets,
     seed::{self, Files},
     sys,
 };
@@ -28,41 +29,61 @@ pub(super) fn run(context: &Context, args: &cli::Seed) -> Result<()> {
     // Every seed is made before the first is written.
     let mut seeds = Vec::new();
     for name in names {
-        let files = match seed::files(&cluster, name) {
-            Err(error @ seed::Error::UnknownHost { .. }) => {
-                let known = cluster.hosts.keys().map(String::as_str);
-                return Err(refuse_usage(error, suggest(name, known)));
-            }
-            result => result.with_context(|| format!("making the seed of '{name}'"))?,
-        };
+        if !cluster.hosts.contains_key(name) {
+            let known = cluster.hosts.keys().map(String::as_str);
+            let error = seed::Error::UnknownHost { name: name.clone() };
+            return Err(refuse_usage(error, suggest(name, known)));
+        }
+        let task = || format!("making the seed of '{name}'");
+        let files = of_host(&context.workspace, &cluster, name).with_context(task)?;
         seeds.push((name, files));
     }
     sys::fs::create_dirs(&args.out)?;
-    for (name, files) in seeds {
-        let path = write(&args.out, name, &files, args.format)
+    let put = match seed::are_secrets(&cluster) {
+        true => sys::fs::write_private,
+        false => sys::fs::write_atomic,
+    };
+    for (name, files) in &seeds {
+        let path = write(&args.out, name, files, args.format, put)
             .with_context(|| format!("writing the seed of '{name}'"))?;
         println!("{}", path.display());
+    }
+    let has_keys = |name: &String| !secrets::of_host(&cluster, name).is_empty();
+    if seed::are_secrets(&cluster) && seeds.iter().any(|(name, _)| has_keys(name)) {
+        eprintln!("warning: seeds hold the keys of their hosts: keep them as you keep 'pki/'");
     }
     Ok(())
 }
 
-fn write(out: &Path, name: &str, files: &Files, format: SeedFormat) -> Result<PathBuf> {
+/// A host's seed, with its keys from `pki/` if they come by it.
+pub(super) fn of_host(workspace: &Path, cluster: &Cluster, name: &str) -> Result<Files> {
+    let (given, warnings) = kubernetes::seeded(workspace, cluster, name)?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(seed::files_with(cluster, name, &given)?)
+}
+
+/// Writes a file whole.
+type Put = fn(&Path, &[u8]) -> Result<()>;
+
+fn write(out: &Path, name: &str, files: &Files, format: SeedFormat, put: Put) -> Result<PathBuf> {
     match format {
         SeedFormat::Iso => {
             let path = out.join(format!("{name}.iso"));
-            sys::fs::write_atomic(&path, &seed::iso(files)?)?;
+            put(&path, &seed::iso(files)?)?;
             Ok(path)
         }
         SeedFormat::Vfat => {
             let path = out.join(format!("{name}.img"));
-            sys::fs::write_atomic(&path, &seed::vfat(files)?)?;
+            put(&path, &seed::vfat(files)?)?;
             Ok(path)
         }
         SeedFormat::Dir => {
             let folder = out.join(name);
             sys::fs::create_dirs(&folder)?;
             for (file, data) in files {
-                sys::fs::write_atomic(&folder.join(file), data)?;
+                put(&folder.join(file), data)?;
             }
             Ok(folder)
         }

@@ -4,9 +4,10 @@
 //! Every master applies the same objects once its API answers, again at every boot, so it does not
 //! matter which of them is first and whether one is ever absent.
 
-use serde_json::json;
-
-use super::settings::{API_PORT, ControlPlane, ETC, PerHost, Settings};
+use super::{
+    kubeconfig::{Credentials, Trust},
+    settings::{API_PORT, ControlPlane, ETC, PerHost, Settings},
+};
 
 /// What is applied: manifests in files.
 pub const FOLDER: &str = "/usr/lib/kiln/bring-up";
@@ -19,27 +20,11 @@ pub const IMAGES: &str = "/usr/lib/kiln/images";
 pub fn kubeconfig(settings: &Settings) -> String {
     let server = format!("https://{}:{API_PORT}", PerHost::Address);
     let pki = |name: &str| format!("{ETC}/pki/{name}");
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{
-            "name": settings.cluster,
-            "cluster": { "server": server, "certificate-authority": pki("ca.crt") },
-        }],
-        "users": [{
-            "name": "kiln:bring-up",
-            "user": {
-                "client-certificate": pki("bring-up.crt"),
-                "client-key": pki("bring-up.key"),
-            },
-        }],
-        "contexts": [{
-            "name": "bring-up",
-            "context": { "cluster": settings.cluster, "user": "kiln:bring-up" },
-        }],
-        "current-context": "bring-up",
-    });
-    format!("{config:#}\n")
+    let credentials =
+        Credentials::Certificate { certificate: pki("bring-up.crt"), key: pki("bring-up.key") };
+    let trust = Trust::File(pki("ca.crt"));
+    super::kubeconfig::kubeconfig(&settings.cluster, &server, trust, "kiln:bring-up", &credentials)
+        .to_string()
 }
 
 /// Neither unit needs more of its machine than the network and its key.

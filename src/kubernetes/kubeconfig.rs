@@ -1,46 +1,74 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Kubeconfigs of programs on a machine: whom to call, whom to trust, who one is.
+//! Kubeconfigs of programs on a machine and of people: whom to call, whom to trust, who one is.
 //!
 //! Format: Kubernetes' client API, kind Config, version v1. Always by TLS, always with the
-//! cluster's own authority, never with a superuser's certificate.
+//! cluster's own authority, and no program's with a superuser's certificate but bring-up's.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     document::{Value, map},
     flags::Component,
     settings::{API_PORT, ETC, PerHost, Secret, Settings},
 };
-use crate::yaml::fields::Complaint;
+use crate::{pki::KeyText, yaml::fields::Complaint};
 
 /// How the owner proves who it is.
-enum Credentials<'a> {
-    Certificate { certificate: String, key: String },
+#[derive(Debug)]
+pub enum Credentials<'a> {
+    /// Paths on the machine.
+    Certificate {
+        certificate: String,
+        key: String,
+    },
     Token(&'a Secret),
+    /// Certificate and key in the file itself, which can be carried around and is a secret.
+    Embedded {
+        certificate: &'a str,
+        key: &'a KeyText,
+    },
 }
 
-fn config(cluster: &str, server: &str, user: &str, credentials: &Credentials<'_>) -> Value {
+/// Whom to trust.
+#[derive(Debug)]
+pub enum Trust<'a> {
+    /// A path on the machine.
+    File(String),
+    /// Certificates in PEM.
+    Embedded(&'a [u8]),
+}
+
+/// A kubeconfig for `user`.
+pub fn kubeconfig(
+    cluster: &str,
+    server: &str,
+    trust: Trust<'_>,
+    user: &str,
+    credentials: &Credentials<'_>,
+) -> Value {
     let context = format!("{user}@{cluster}");
     let one = |name: &str, kind: &str, value: Value| {
         Value::List(vec![map([("name", name.into()), (kind, value)])])
     };
-    let authority = format!("{ETC}/pki/ca.crt");
+    let authority = match trust {
+        Trust::File(path) => ("certificate-authority", path.into()),
+        Trust::Embedded(pem) => ("certificate-authority-data", STANDARD.encode(pem).into()),
+    };
     let user_value = match credentials {
         Credentials::Certificate { certificate, key } => map([
             ("client-certificate", certificate.as_str().into()),
             ("client-key", key.as_str().into()),
         ]),
         Credentials::Token(token) => map([("token", token.reveal().into())]),
+        Credentials::Embedded { certificate, key } => map([
+            ("client-certificate-data", STANDARD.encode(certificate).into()),
+            ("client-key-data", STANDARD.encode(key.reveal()).into()),
+        ]),
     };
     map([
         ("apiVersion", "v1".into()),
         ("kind", "Config".into()),
-        (
-            "clusters",
-            one(
-                cluster,
-                "cluster",
-                map([("certificate-authority", authority.into()), ("server", server.into())]),
-            ),
-        ),
+        ("clusters", one(cluster, "cluster", map([authority, ("server", server.into())]))),
         ("users", one(user, "user", user_value)),
         (
             "contexts",
@@ -48,6 +76,11 @@ fn config(cluster: &str, server: &str, user: &str, credentials: &Credentials<'_>
         ),
         ("current-context", context.as_str().into()),
     ])
+}
+
+/// One that trusts what the machine trusts.
+fn config(cluster: &str, server: &str, user: &str, credentials: &Credentials<'_>) -> Value {
+    kubeconfig(cluster, server, Trust::File(format!("{ETC}/pki/ca.crt")), user, credentials)
 }
 
 /// The API server of the same machine.

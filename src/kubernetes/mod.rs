@@ -8,6 +8,7 @@
 //! generators:  arguments configs kubeconfig bootstrap          one question each
 //!              units pods                                      how a program is started
 //! result:      files                                           all of it, by machine
+//!              secrets                                         what is no one's to know
 //! image:       role static_pods                                what it adds to a profile
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod pod_network;
 pub mod pods;
 pub mod requirements;
 pub mod role;
+pub mod secrets;
 pub mod settings;
 pub mod static_pods;
 pub mod units;

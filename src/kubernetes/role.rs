@@ -16,18 +16,20 @@ use super::{
     etcd, files,
     flags::Component,
     kubeconfig::BootstrapToken,
-    pod_network, pods,
+    pod_network, pods, secrets,
     settings::{ControlPlane, Machine, Networks, Secret, Settings},
     static_pods,
     units::USERS,
 };
 use crate::{
     cluster::{Cluster, Kubernetes},
-    pki::delivery::NodeFile,
+    pki::{Kind, delivery::NodeFile},
     profile::{File, FileContent, Profile, User, firewall::Rule},
     tree::TreePath,
 };
 
+/// The token as a secret of the API, for its own master only.
+const TOKEN_SECRET: &str = "/etc/kubernetes/bootstrap-token.yaml";
 /// Ids of accounts are fixed, because files in `var` outlive the image.
 const ETCD_UID: u32 = 454;
 const FIRST_UID: u32 = 460;
@@ -66,6 +68,7 @@ pub fn extend(cluster: &Cluster, profile: &mut Profile) {
         return;
     };
     let mut role = Role { cluster, kubernetes, settings, profile };
+    role.seeds();
     role.etcd();
     if machine(&role.profile.role).is_some() {
         let timeout = &mut role.profile.services.ready_timeout;
@@ -131,23 +134,21 @@ pub fn secrets(
     let mut secrets: Vec<NodeFile> = generated
         .into_iter()
         .filter(|file| file.is_secret)
-        .map(|file| secret(&file.path, file.mode, file.text))
+        .map(|file| {
+            let is_key = file.path.ends_with("/encryption.yaml");
+            let kind = if is_key { Kind::EncryptionKey } else { Kind::BootstrapToken };
+            secret(&file.path, file.mode, kind, file.text)
+        })
         .collect();
     if machine == Machine::ControlPlane {
         let text = bootstrap::token_secret(token).to_string();
-        secrets.push(secret(&format!("{}/bootstrap-token.yaml", bring_up::FOLDER), 0o600, text));
+        secrets.push(secret(TOKEN_SECRET, 0o600, Kind::BootstrapToken, text));
     }
     secrets
 }
 
-fn secret(path: &str, mode: u16, text: String) -> NodeFile {
-    NodeFile {
-        path: path.to_owned(),
-        mode,
-        owner: "root",
-        is_secret: true,
-        content: text.into_bytes(),
-    }
+fn secret(path: &str, mode: u16, kind: Kind, text: String) -> NodeFile {
+    NodeFile { path: path.to_owned(), mode, owner: "root", kind, content: text.into_bytes() }
 }
 
 fn machine(role: &str) -> Option<Machine> {
@@ -166,6 +167,14 @@ struct Role<'a> {
 }
 
 impl Role<'_> {
+    /// What comes by seed is written by first boot.
+    fn seeds(&mut self) {
+        let allowed = secrets::allowed(self.cluster, &self.profile.role);
+        let list = &mut self.profile.metadata.write_files;
+        let more: Vec<String> = allowed.into_iter().filter(|path| !list.contains(path)).collect();
+        list.extend(more);
+    }
+
     fn etcd(&mut self) {
         let is_member = |name: &str| self.cluster.etcd.members.iter().any(|member| member == name);
         let role = self.profile.role.clone();
@@ -203,6 +212,9 @@ impl Role<'_> {
         }
         let manifest = bootstrap::manifest(&bootstrap::objects(bootstrap::ServingApproval::ByHand));
         self.text(&format!("{}/bootstrap.yaml", bring_up::FOLDER), manifest);
+        // Secrets lie in /etc, where a seed can put them too.
+        let link = FileContent::Symlink(TOKEN_SECRET.to_owned());
+        self.file(&format!("{}/bootstrap-token.yaml", bring_up::FOLDER), link);
         self.template(bring_up::KUBECONFIG, bring_up::kubeconfig(&self.settings));
         self.unit("kiln-bring-up.service", bring_up::unit(self.kubernetes.control_plane));
         self.unit("kiln-approve.service", bring_up::approve_unit());
@@ -383,6 +395,15 @@ hosts:
         let (cluster, balancer) = cluster_and("lb");
         assert!(super::programs(&cluster, "lb").is_empty());
         assert!(balancer.files.is_empty());
+    }
+
+    #[test]
+    fn what_a_master_applies_has_the_token_in_etc_where_a_seed_can_put_it() {
+        let (_, master) = cluster_and("master");
+        let link = &master.files[&super::place("/usr/lib/kiln/bring-up/bootstrap-token.yaml")];
+        let FileContent::Symlink(target) = &link.content else { panic!("{:?}", link.content) };
+        assert_eq!(target, super::TOKEN_SECRET);
+        assert_eq!(master.metadata.write_files, [""; 0]);
     }
 
     #[test]

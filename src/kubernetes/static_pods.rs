@@ -200,7 +200,7 @@ hosts:
         assert_eq!(paths, expected);
         for secret in &secrets {
             assert_eq!(file(&plan, &secret.path), None);
-            assert_eq!((secret.mode, secret.owner, secret.is_secret), (0o600, "root", true));
+            assert_eq!((secret.mode, secret.owner, secret.kind.is_secret()), (0o600, "root", true));
         }
         let joins = String::from_utf8(secrets[0].content.clone()).unwrap();
         assert!(joins.contains("server: \"https://192.168.31.100:6443\""), "{joins}");

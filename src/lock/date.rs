@@ -31,7 +31,7 @@ pub(super) fn stamp(date: u64) -> String {
     text(date).replace(['-', ':'], "")
 }
 
-fn parse(written: &str) -> Option<u64> {
+pub(crate) fn parse(written: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| written.get(range)?.parse::<u64>().ok();
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);

@@ -8,10 +8,11 @@
 use std::fmt;
 
 use super::{
-    Ca, Error, Material, SERVICE_ACCOUNT,
+    Ca, DAY, Error, Kind, Material, SERVICE_ACCOUNT, date,
     error::Next,
     leaves::{LeafSpec, MASTER, NODE, Scope, leaves},
-    read, state,
+    read::{self, Certificate},
+    state,
 };
 use crate::cluster::Cluster;
 
@@ -23,8 +24,8 @@ pub struct Wanted {
     pub mode: u16,
     /// The account that owns it.
     pub owner: &'static str,
-    /// Who holds it may act as what `why` says.
-    pub is_secret: bool,
+    /// Who holds a secret one may act as what `why` says.
+    pub kind: Kind,
     pub why: &'static str,
     source: Source,
 }
@@ -55,7 +56,7 @@ pub struct NodeFile {
     pub path: String,
     pub mode: u16,
     pub owner: &'static str,
-    pub is_secret: bool,
+    pub kind: Kind,
     pub content: Vec<u8>,
 }
 
@@ -94,29 +95,38 @@ pub fn wanted(cluster: &Cluster, scope: &Scope) -> Vec<Wanted> {
                     "kube-controller-manager signs kubelets' certificates",
                 )
             },
-            secret(
-                place("signer.key"),
-                "root",
-                Ca::Kubernetes.key(),
-                "kube-controller-manager signs kubelets' certificates",
-            ),
+            Wanted {
+                kind: Kind::AuthorityKey,
+                ..secret(
+                    place("signer.key"),
+                    "root",
+                    Ca::Kubernetes.key(),
+                    "kube-controller-manager signs kubelets' certificates",
+                )
+            },
             public(place("etcd-ca.crt"), Ca::Etcd.certificate(), "kube-apiserver checks etcd"),
             public(
                 place("front-proxy-ca.crt"),
                 Ca::FrontProxy.certificate(),
                 "API servers check who calls in the name of a user",
             ),
-            secret(
-                place("sa.key"),
-                "root",
-                format!("{SERVICE_ACCOUNT}.key"),
-                "kube-apiserver and kube-controller-manager sign service-account tokens",
-            ),
-            public(
-                place("sa.pub"),
-                format!("{SERVICE_ACCOUNT}.pub"),
-                "kube-apiserver checks service-account tokens",
-            ),
+            Wanted {
+                kind: Kind::ServiceAccountKey,
+                ..secret(
+                    place("sa.key"),
+                    "root",
+                    format!("{SERVICE_ACCOUNT}.key"),
+                    "kube-apiserver and kube-controller-manager sign service-account tokens",
+                )
+            },
+            Wanted {
+                kind: Kind::PublicKey,
+                ..public(
+                    place("sa.pub"),
+                    format!("{SERVICE_ACCOUNT}.pub"),
+                    "kube-apiserver checks service-account tokens",
+                )
+            },
         ]);
     } else if has_role(cluster, scope, NODE) {
         files.push(public(place("ca.crt"), kubernetes, "kubelet and kube-proxy check the API"));
@@ -133,7 +143,7 @@ pub fn wanted(cluster: &Cluster, scope: &Scope) -> Vec<Wanted> {
 
 /// The private keys among [`wanted`]: what an image or a seed is a secret for.
 pub fn secrets_of(cluster: &Cluster, scope: &Scope) -> Vec<Wanted> {
-    wanted(cluster, scope).into_iter().filter(|file| file.is_secret).collect()
+    wanted(cluster, scope).into_iter().filter(|file| file.kind.is_secret()).collect()
 }
 
 /// Every file of [`wanted`] with its content.
@@ -150,57 +160,111 @@ pub fn node_files(
     for leaf in leaves(cluster, scope) {
         check_leaf(&leaf, material, now)?;
     }
+    let signs = |file: &Wanted| matches!(file.source, Source::First(_));
+    if wanted(cluster, scope).iter().any(signs) {
+        let path = Ca::Kubernetes.certificate();
+        check_life(&path, &read::first(&path, given(&path, material)?)?, now, Next::Rotate)?;
+    }
     let filled = |file: Wanted| {
-        let get = |path: &str| {
-            let missing = || Error::NoAuthority { path: path.to_owned() };
-            material.get(path).ok_or_else(missing).map(<[u8]>::to_vec)
-        };
         let content = match &file.source {
-            Source::Whole(path) => get(path)?,
-            Source::First(path) => read::first(path, &get(path)?)?.pem().into_bytes(),
-            Source::Joined { certificate, key } => [get(certificate)?, get(key)?].concat(),
+            Source::Whole(path) => given(path, material)?.to_vec(),
+            Source::First(path) => read::first(path, given(path, material)?)?.pem().into_bytes(),
+            Source::Joined { certificate, key } => {
+                [given(certificate, material)?, given(key, material)?].concat()
+            }
         };
         check_kind(&file, &content)?;
-        let Wanted { path, mode, owner, is_secret, .. } = file;
-        Ok(NodeFile { path, mode, owner, is_secret, content })
+        let Wanted { path, mode, owner, kind, .. } = file;
+        Ok(NodeFile { path, mode, owner, kind, content })
     };
     wanted(cluster, scope).into_iter().map(filled).collect()
 }
 
+fn given<'a>(path: &str, material: &'a Material) -> Result<&'a [u8], Error> {
+    material.get(path).ok_or_else(|| Error::NoAuthority { path: path.to_owned() })
+}
+
 fn check_leaf(leaf: &LeafSpec, material: &Material, now: u64) -> Result<(), Error> {
     let scope = || leaf.holder.clone();
-    let path = leaf.ca.certificate();
-    let Some(ca) = material.get(&path) else { return Err(Error::NoAuthority { path }) };
-    let trusted = read::certificates(&path, ca)?;
     let path = leaf.certificate();
+    match right(leaf, material)? {
+        Ok((found, ca)) => {
+            // The authority first: when it is over, a new leaf helps nobody.
+            check_life(&leaf.ca.certificate(), &ca, now, Next::Rotate)?;
+            check_life(&path, &found, now, Next::Issue(scope()))
+        }
+        Err(state::Why::Missing) => Err(Error::NoLeaf { path, scope: scope() }),
+        Err(why) => Err(Error::Stale { path, why: why.to_string(), scope: scope() }),
+    }
+}
+
+/// The certificate that fulfils `leaf`, with the authority that signed it. While one authority
+/// takes over from another, the leaves of both are good.
+fn right(
+    leaf: &LeafSpec,
+    material: &Material,
+) -> Result<Result<(Certificate, Certificate), state::Why>, Error> {
+    let path = leaf.ca.certificate();
     let mut first_why = None;
-    // While one CA takes over from another, the leaves of both are good.
-    for ca in &trusted {
-        match state::mismatch(leaf, ca, material)? {
-            Ok(found) if now > found.until => {
-                let next = Next::Issue(scope());
-                return Err(Error::Expired { path, until: found.until, now, next });
-            }
-            Ok(found) if now < found.from => {
-                return Err(Error::NotYet { path, from: found.from, now });
-            }
-            Ok(_) => return Ok(()),
+    for ca in read::certificates(&path, given(&path, material)?)? {
+        match state::mismatch(leaf, &ca, material)? {
+            Ok(found) => return Ok(Ok((found, ca))),
             Err(why) => {
                 first_why.get_or_insert(why);
             }
         }
     }
-    Err(match first_why.expect("a file of certificates has one") {
-        state::Why::Missing => Error::NoLeaf { path, scope: scope() },
-        why => Error::Stale { path, why: why.to_string(), scope: scope() },
-    })
+    Ok(Err(first_why.expect("a file of certificates has one")))
+}
+
+fn check_life(path: &str, found: &Certificate, now: u64, next: Next) -> Result<(), Error> {
+    let (path, from, until) = (path.to_owned(), found.from, found.until);
+    if now > until {
+        return Err(Error::Expired { path, until, now, next });
+    }
+    if now < from {
+        return Err(Error::NotYet { path, from, now });
+    }
+    Ok(())
+}
+
+/// Days before an end from which on it is worth a warning.
+pub(crate) const SOON: u64 = 7;
+
+/// What is still right and ends within [`SOON`] days, in one sentence; none if nothing does.
+///
+/// # Errors
+/// As [`node_files`].
+pub fn ending(
+    cluster: &Cluster,
+    scope: &Scope,
+    material: &Material,
+    now: u64,
+) -> Result<Option<String>, Error> {
+    let mut ends = Vec::new();
+    for leaf in leaves(cluster, scope) {
+        if let Ok((found, ca)) = right(&leaf, material)? {
+            ends.push((found.until, leaf.certificate()));
+            ends.push((ca.until, leaf.ca.certificate()));
+        }
+    }
+    ends.retain(|(until, _)| *until <= now + SOON * DAY);
+    ends.sort();
+    ends.dedup();
+    let Some((first, _)) = ends.first() else { return Ok(None) };
+    Ok(Some(format!(
+        "{} certificates that {scope} needs end within {SOON} days, the first at {}; \
+         `kiln pki list` shows them",
+        ends.len(),
+        date(*first)
+    )))
 }
 
 /// No key under the name of something public, and nothing else under the name of a key.
 fn check_kind(file: &Wanted, content: &[u8]) -> Result<(), Error> {
     let path = file.source.path();
     let is_key = content.windows(12).any(|window| window == b"PRIVATE KEY-");
-    if is_key == file.is_secret {
+    if is_key == file.kind.is_secret() {
         return Ok(());
     }
     let what = if is_key { "a private key" } else { "no private key" };
@@ -216,10 +280,10 @@ fn has_role(cluster: &Cluster, scope: &Scope, wanted: &str) -> bool {
 
 fn public(path: String, source: String, why: &'static str) -> Wanted {
     let source = Source::Whole(source);
-    Wanted { path, mode: 0o644, owner: "root", is_secret: false, why, source }
+    Wanted { path, mode: 0o644, owner: "root", kind: Kind::Certificate, why, source }
 }
 
 fn secret(path: String, owner: &'static str, source: String, why: &'static str) -> Wanted {
     let source = Source::Whole(source);
-    Wanted { path, mode: 0o600, owner, is_secret: true, why, source }
+    Wanted { path, mode: 0o600, owner, kind: Kind::PrivateKey, why, source }
 }

@@ -40,6 +40,8 @@ pub enum Error {
 pub enum Next {
     Rotate,
     Issue(Scope),
+    /// A bootstrap token, which nothing renews: whoever has the old one shall not have the new one.
+    Token,
 }
 
 impl Error {
@@ -56,6 +58,9 @@ impl Error {
                 "make a new CA: docs/pki.md, 'A new CA'".to_owned()
             }
             Self::Expired { next: Next::Issue(scope), .. } => issue(scope),
+            Self::Expired { path, next: Next::Token, .. } => {
+                format!("remove '{FOLDER}/{path}' and run `kiln pki init --only bootstrap-token`")
+            }
             Self::NotYet { .. } => "set this machine's clock; certificates depend on it".to_owned(),
             Self::Outlives { .. } => {
                 "lower 'pki.leaf-days', or make a new CA: docs/pki.md, 'A new CA'".to_owned()

@@ -20,7 +20,7 @@ pub mod authority;
 pub mod delivery;
 pub mod encryption;
 mod error;
-pub mod kubeconfig;
+mod kind;
 pub mod leaves;
 mod material;
 pub mod read;
@@ -30,7 +30,11 @@ pub mod state;
 mod tests;
 pub mod token;
 
-pub use self::{error::Error, material::Material};
+pub use self::{
+    error::Error,
+    kind::Kind,
+    material::{KeyText, Material},
+};
 
 /// Certificates begin to be valid this many seconds before they are made: clocks differ.
 pub const BACKDATED: u64 = 300;

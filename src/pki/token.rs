@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The bootstrap token: with it kubelets ask for their first certificate, until it ends.
 
-use super::{Error, Material, date};
-use crate::kubernetes::{kubeconfig::BootstrapToken, settings::Secret};
+use super::{Error, Material, date, error::Next};
+use crate::{
+    kubernetes::{kubeconfig::BootstrapToken, settings::Secret},
+    lock,
+};
 
 /// The token's file, below [`super::FOLDER`]: `ID.SECRET END` on one line.
 pub const FILE: &str = "bootstrap-token.key";
@@ -31,9 +34,45 @@ pub fn read(material: &Material) -> Result<BootstrapToken, Error> {
         .map_err(|_| Error::Unreadable { path: FILE.to_owned(), what: "no bootstrap token" })
 }
 
+/// The token of a workspace, which kubelets can still use, and its last second.
+///
+/// # Errors
+/// As [`read`], or its time is over.
+pub fn read_valid(material: &Material, now: u64) -> Result<(BootstrapToken, u64), Error> {
+    let token = read(material)?;
+    let path = || FILE.to_owned();
+    match lock::date::parse(&token.expires) {
+        Some(until) if now > until => {
+            Err(Error::Expired { path: path(), until, now, next: Next::Token })
+        }
+        Some(until) => Ok((token, until)),
+        None => Err(Error::Unreadable { path: path(), what: "no bootstrap token" }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_whose_time_is_over_is_not_given_to_anybody() {
+        let mut material = Material::default();
+        let end = 1_893_456_000;
+        material.insert(FILE, text(&[255; 32], end));
+        assert!(read_valid(&material, end).is_ok());
+        let error = read_valid(&material, end + 1).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "'pki/bootstrap-token.key' expired at 2030-01-01T00:00:00Z; it is 2030-01-01T00:00:01Z now"
+        );
+        assert_eq!(
+            error.help(),
+            "remove 'pki/bootstrap-token.key' and run `kiln pki init --only bootstrap-token`"
+        );
+        material.insert(FILE, "abcdef.0123456789abcdef 2030-13-01T00:00:00Z");
+        let error = read_valid(&material, 0).unwrap_err();
+        assert_eq!(error.to_string(), "'pki/bootstrap-token.key' holds no bootstrap token");
+    }
 
     #[test]
     fn a_token_survives_its_file() {

@@ -13,10 +13,13 @@ use serde::Serialize;
 
 pub use self::print::Text;
 use crate::{
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, Delivery},
     diagnostic::{Diagnostic, Invalid, Problems, quoted, suggest},
     digest::Digest,
-    kubernetes,
+    kubernetes::{
+        self,
+        secrets::{self, Listed},
+    },
     profile::{Profile, Profiles},
     workspace::{Overlay, Workspace},
 };
@@ -27,10 +30,32 @@ use crate::{
 pub struct Plan {
     pub cluster: Cluster,
     pub profile: Profile,
+    /// Certificates and keys that the role's machines hold, and by what they come.
+    pub delivered: Delivered,
     /// Time of everything that carries a time, seconds since 1970.
     pub epoch: u32,
     /// Digest of the cluster file, the profile with all it extends, the overlays and kiln-init.
     pub digest: Digest,
+}
+
+/// Paths alone: what is in the files is read when they are needed.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Delivered {
+    /// In the image.
+    pub baked: Vec<Listed>,
+    /// In hosts' seeds; not each host has each.
+    pub by_seed: Vec<Listed>,
+}
+
+impl Delivered {
+    fn of(cluster: &Cluster, role: &str) -> Self {
+        let files = secrets::of_role(cluster, role);
+        match secrets::delivery(cluster) {
+            Some(Delivery::Seed) => Self { baked: Vec::new(), by_seed: files },
+            Some(Delivery::Baked) | None => Self { baked: files, by_seed: Vec::new() },
+        }
+    }
 }
 
 /// What plans depend on besides the workspace.
@@ -73,6 +98,7 @@ pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec
         }
         plans.push(Plan {
             digest: digest(cluster, &profile, &workspace.overlays_of(&profile), given.init),
+            delivered: Delivered::of(cluster, &profile.role),
             cluster: cluster.clone(),
             profile,
             epoch: given.epoch,

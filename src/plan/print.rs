@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::Plan;
+use super::{Delivered, Plan};
 use crate::profile::{ABSENT, FileContent, OUTPUTS};
 
 /// Columns of a line, and of its name.
@@ -67,6 +67,10 @@ impl Text<'_> {
         line(f, "files", files)?;
         line(f, "replaced", &profile.replace)?;
         line(f, "binaries", profile.binaries.keys())?;
+        let Delivered { baked, by_seed } = &self.0.delivered;
+        let secrets = baked.iter().filter(|file| file.kind.is_secret());
+        line(f, "secrets", secrets.map(|file| &file.path))?;
+        line(f, "by seed", by_seed.iter().map(|file| &file.path))?;
         line(f, "users", profile.users.iter().map(|(name, user)| format!("{name} {}", user.uid)))?;
         line(
             f,

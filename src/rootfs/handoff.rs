@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What kiln-init is told.
 
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use kiln_contract::path;
 use kiln_init::handoff::{Account, Handoff, HostLine, Template};
 
-use super::{Error, draft::Draft, overlay::Templates, var};
-use crate::plan::Plan;
+use super::{Error, accounts, draft::Draft, overlay::Templates, var};
+use crate::{
+    kubernetes::secrets,
+    plan::Plan,
+    tree::{Origin, TreePath},
+};
 
 /// Writes the hand-off into the root and returns it, for the initramfs.
 pub(super) fn write(
@@ -17,15 +21,40 @@ pub(super) fn write(
     early_modules: Vec<String>,
 ) -> Result<Handoff, Error> {
     let templates = templates.into_values().collect();
-    let handoff = Handoff { early_modules, ..of(draft.plan, templates, accounts) };
+    let owners = owners(draft)?;
+    let handoff = Handoff { early_modules, ..of(draft.plan, templates, accounts, owners) };
     let mut text = serde_json::to_vec_pretty(&handoff).expect("a hand-off is plain data");
     text.push(b'\n');
     draft.write(path::HANDOFF_IN_ROOT, text, "handoff")?;
     Ok(handoff)
 }
 
+/// Numbers of the accounts that files of a seed belong to.
+fn owners(draft: &Draft<'_>) -> Result<Vec<Account>, Error> {
+    let plan = draft.plan;
+    let number = |noun, numbers: &BTreeMap<String, u32>, name: &str| {
+        numbers.get(name).copied().ok_or_else(|| accounts::Error::Unknown {
+            path: TreePath::literal(path::HANDOFF_IN_ROOT),
+            origin: Origin::Kiln("handoff"),
+            noun,
+            name: name.to_owned(),
+        })
+    };
+    let account = |name: &str| {
+        let uid = number("user", &draft.users, name)?;
+        let gid = number("group", &draft.groups, name)?;
+        Ok(Account { name: name.to_owned(), uid, gid })
+    };
+    secrets::owners(&plan.cluster, &plan.profile.role).into_iter().map(account).collect()
+}
+
 /// The hand-off of a plan, without the modules, which its packages decide.
-pub(super) fn of(plan: &Plan, templates: Vec<Template>, accounts: Vec<Account>) -> Handoff {
+pub(super) fn of(
+    plan: &Plan,
+    templates: Vec<Template>,
+    accounts: Vec<Account>,
+    owners: Vec<Account>,
+) -> Handoff {
     let Plan { cluster, profile, .. } = plan;
     let is_admin =
         |account: &&Account| profile.users.get(&account.name).is_some_and(|user| user.admin);
@@ -46,6 +75,7 @@ pub(super) fn of(plan: &Plan, templates: Vec<Template>, accounts: Vec<Account>) 
         templates,
         admin: accounts.iter().find(is_admin).cloned(),
         accounts,
+        owners,
         hosts: host_lines(plan),
         ready: profile.services.ready.iter().cloned().collect(),
         ready_timeout: profile.services.ready_timeout,

@@ -42,8 +42,13 @@ use crate::{
 };
 
 /// What kiln-init would be told, as far as the plan alone decides it.
-pub fn handoff_of(plan: &Plan, templates: Vec<Template>, accounts: Vec<Account>) -> Handoff {
-    handoff::of(plan, templates, accounts)
+pub fn handoff_of(
+    plan: &Plan,
+    templates: Vec<Template>,
+    accounts: Vec<Account>,
+    owners: Vec<Account>,
+) -> Handoff {
+    handoff::of(plan, templates, accounts, owners)
 }
 
 /// Everything a root is made of.

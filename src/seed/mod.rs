@@ -4,7 +4,9 @@
 //! One image serves every host of a role; what makes a machine one host is here. Format:
 //! cloud-init's NoCloud data source (`meta-data`, `user-data`, `network-config` version 2 at the
 //! root of a volume labelled CIDATA). The texts are JSON, which is YAML, so that no value can be
-//! misread. A seed holds no secrets.
+//! misread. With `pki.delivery: seed` it holds the host's keys and is a secret, else it holds none.
+
+mod user_data;
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +17,11 @@ use kiln_contract::NOCLOUD_LABEL;
 use serde::Serialize;
 
 use crate::{
-    cluster::{Cluster, Host, HostAddress},
+    cluster::{Cluster, Delivery, Host, HostAddress},
     digest::Digest,
     formats::{fat, iso},
-    kubernetes::pod_network as pods,
+    kubernetes::{pod_network as pods, secrets},
+    pki::delivery::NodeFile,
     tree::Content,
 };
 
@@ -31,14 +34,13 @@ const MTIME: u32 = 315_532_800;
 /// Smallest FAT medium. Its files together are far smaller in practice.
 const MIN_VFAT_LEN: u64 = 1 << 20;
 
-/// cloud-init asks for user-data to be there; Kiln's images take none.
-const USER_DATA: &str = "#cloud-config\n{}\n";
-
 /// Why there is no seed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("cluster.yaml has no host '{name}'")]
     UnknownHost { name: String },
+    #[error("the seed of '{name}' needs '{path}', which was not given")]
+    NotGiven { name: String, path: String },
     #[error("the seed's {file}: {source}")]
     Encode { file: &'static str, source: serde_json::Error },
     #[error(transparent)]
@@ -94,13 +96,32 @@ struct Nameservers<'a> {
     addresses: &'a [IpAddr],
 }
 
-/// The seed of a host.
+/// Whether the cluster's seeds hold keys.
+pub fn are_secrets(cluster: &Cluster) -> bool {
+    secrets::delivery(cluster) == Some(Delivery::Seed)
+}
+
+/// The seed of a host that needs no key by it.
 ///
 /// # Errors
-/// The cluster has no such host.
+/// The cluster has no such host, or the host gets keys by its seed.
 pub fn files(cluster: &Cluster, name: &str) -> Result<Files, Error> {
+    files_with(cluster, name, &[])
+}
+
+/// The seed of a host, with the files that [`secrets::files`] gives for it if the cluster's
+/// seeds hold keys.
+///
+/// # Errors
+/// The cluster has no such host, or a file is missing.
+pub fn files_with(cluster: &Cluster, name: &str, given: &[NodeFile]) -> Result<Files, Error> {
     let host =
         cluster.hosts.get(name).ok_or_else(|| Error::UnknownHost { name: name.to_owned() })?;
+    if are_secrets(cluster)
+        && let Some(path) = missing(cluster, name, given)
+    {
+        return Err(Error::NotGiven { name: name.to_owned(), path });
+    }
     let meta_data = MetaData {
         // Cluster and name are the identity. Addresses, keys and vars may change without the
         // machine becoming another one, so they are no part of it.
@@ -116,8 +137,14 @@ pub fn files(cluster: &Cluster, name: &str) -> Result<Files, Error> {
     Ok(Files::from([
         json("meta-data", serde_json::to_string_pretty(&meta_data))?,
         json("network-config", serde_json::to_string_pretty(&network_config(cluster, name, host)))?,
-        ("user-data".to_owned(), USER_DATA.as_bytes().to_vec()),
+        json("user-data", user_data::document(given))?,
     ]))
+}
+
+/// The first file that the host must have and is not among `given`.
+fn missing(cluster: &Cluster, name: &str, given: &[NodeFile]) -> Option<String> {
+    let wanted = secrets::of_host(cluster, name).into_iter();
+    wanted.map(|file| file.path).find(|path| !given.iter().any(|file| file.path == *path))
 }
 
 fn network_config<'a>(cluster: &'a Cluster, name: &str, host: &'a Host) -> NetworkConfig<'a> {

@@ -193,6 +193,13 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.publish()
 }
 
+/// The same for a file that only its owner may read, from its first moment.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut file = ScratchFile::beside_with_mode(path, 0o600)?;
+    file.write_all(bytes).with_context(|| format!("writing '{}'", path.display()))?;
+    file.publish()
+}
+
 /// Removes a folder and everything in it.
 pub fn remove_dirs(path: &Path) -> Result<()> {
     fs::remove_dir_all(path).with_context(|| format!("removing folder '{}'", path.display()))

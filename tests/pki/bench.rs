@@ -166,7 +166,7 @@ pub(super) fn parsed(text: &str) -> Cluster {
 }
 
 /// `2026-11-21T07:29:19Z` becomes `DATE`.
-fn dateless(text: &str) -> String {
+pub(super) fn dateless(text: &str) -> String {
     let is_date = |at: &str| {
         at.len() >= 20
             && at.is_char_boundary(20)

@@ -6,13 +6,13 @@ use std::{fmt::Write as _, fs, path::Path};
 use kiln::{
     cluster::Cluster,
     pki::{
-        delivery::{node_files, secrets_of, wanted},
+        delivery::{ending, node_files, secrets_of, wanted},
         leaves::{Scope, leaves},
     },
     sys,
 };
 
-use super::bench::{Bench, parsed, quickstart};
+use super::bench::{Bench, dateless, parsed, quickstart};
 
 fn role(name: &str) -> Scope {
     Scope::Role(name.to_owned())
@@ -66,7 +66,7 @@ fn the_quickstart_s_nodes_have_these_files() {
     for scope in [role("master"), role("node"), role("lb"), host("k8s-node-2")] {
         writeln!(found, "{scope}").unwrap();
         for file in wanted(&cluster, &scope) {
-            let kind = if file.is_secret { "secret" } else { "public" };
+            let kind = if file.kind.is_secret() { "secret" } else { "public" };
             writeln!(
                 found,
                 "  {kind}  {:04o}  {:4}  {:50}  {}",
@@ -117,10 +117,10 @@ fn a_node_s_files_are_the_workspace_s() {
     let files = node_files(&bench.cluster(), &role("node"), &bench.material(), sys::now()).unwrap();
     let of = |path: &str| files.iter().find(|file| file.path == path).unwrap();
     let key = of("/etc/etcd/pki/peer.key");
-    assert_eq!((key.mode, key.owner, key.is_secret), (0o600, "etcd", true));
+    assert_eq!((key.mode, key.owner, key.kind.is_secret()), (0o600, "etcd", true));
     assert_eq!(key.content, bench.read("pki/roles/node/etcd-peer.key").as_bytes());
     let ca = of("/etc/kubernetes/pki/ca.crt");
-    assert_eq!((ca.mode, ca.owner, ca.is_secret), (0o644, "root", false));
+    assert_eq!((ca.mode, ca.owner, ca.kind.is_secret()), (0o644, "root", false));
     assert_eq!(ca.content, bench.read("pki/kubernetes-ca.crt").as_bytes());
     let shown = format!("{files:?} {:?}", bench.material());
     let body = bench.read("pki/roles/node/etcd-peer.key");
@@ -182,6 +182,59 @@ fn a_build_without_pki_or_with_another_certificate_s_key_is_refused() {
         "'pki/roles/lb/healthcheck-client.crt' is not what cluster.yaml asks for: \
          its key belonged to another certificate; run `kiln pki issue --role lb`"
     );
+}
+
+#[test]
+fn what_is_over_or_has_not_begun_is_no_node_s_file() {
+    const DAY: i64 = 86_400;
+    let bench = Bench::issued();
+    let (cluster, material) = (bench.cluster(), bench.material());
+    let told = |role_name: &str, later: i64| {
+        let now = sys::now().checked_add_signed(later).unwrap();
+        let error = node_files(&cluster, &role(role_name), &material, now).unwrap_err();
+        (dateless(&error.to_string()), error.help())
+    };
+    for (role, later, fact, help) in [
+        (
+            "master",
+            -DAY,
+            "'pki/kubernetes-ca.crt' is valid from DATE; it is DATE now",
+            "set this machine's clock; certificates depend on it",
+        ),
+        (
+            "node",
+            366 * DAY,
+            "'pki/roles/node/kube-proxy.crt' expired at DATE; it is DATE now",
+            "run `kiln pki issue --role node`",
+        ),
+        // A new leaf would not help.
+        (
+            "master",
+            3651 * DAY,
+            "'pki/kubernetes-ca.crt' expired at DATE; it is DATE now",
+            "make a new CA: docs/pki.md, 'A new CA'",
+        ),
+    ] {
+        assert_eq!(told(role, later), (fact.to_owned(), help.to_owned()));
+    }
+}
+
+#[test]
+fn what_ends_within_a_week_is_worth_a_warning() {
+    let bench = Bench::issued();
+    let (cluster, material) = (bench.cluster(), bench.material());
+    let warning = |days: u64| {
+        let now = sys::now() + days * 86_400;
+        let warning = ending(&cluster, &role("node"), &material, now).unwrap();
+        warning.map(|text| dateless(&text))
+    };
+    assert_eq!(warning(357), None);
+    assert_eq!(
+        warning(359).unwrap(),
+        "4 certificates that role 'node' needs end within 7 days, the first at DATE; \
+         `kiln pki list` shows them"
+    );
+    assert_eq!(ending(&cluster, &role("lb"), &material, sys::now()).unwrap(), None);
 }
 
 #[test]

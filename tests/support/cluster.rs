@@ -16,6 +16,8 @@ use kiln::{
     cluster::Cluster,
     digest::Digest,
     formats::oci::{self, Program},
+    kubernetes::secrets,
+    pki::leaves::Scope,
     plan::{self, Given},
     qemu::{Changes, Machine, Spec, create_overlay},
     seed, sys,
@@ -63,7 +65,7 @@ impl Bench {
     pub(crate) fn spec(&self, name: &str) -> Spec {
         let host = &self.cluster.hosts[name];
         let medium = self.scratch.path().join(format!("{name}.iso"));
-        fs::write(&medium, seed::iso(&seed::files(&self.cluster, name).unwrap()).unwrap()).unwrap();
+        fs::write(&medium, seed::iso(&self.seed(name)).unwrap()).unwrap();
         let image = format!("{0}/{1}-{0}.raw", host.role, self.cluster.name);
         let image = self.out.join(image);
         assert!(image.is_file(), "there is no '{}': run `make test-cluster`", image.display());
@@ -89,6 +91,16 @@ impl Bench {
             memory,
             ..Spec::new(&disk)
         }
+    }
+
+    fn seed(&self, name: &str) -> seed::Files {
+        let mut keys = Vec::new();
+        if seed::are_secrets(&self.cluster) {
+            let material = sys::vault::read(&self.workspace).unwrap();
+            let scope = Scope::Host(name.to_owned());
+            keys = secrets::files(&self.cluster, &scope, &material, sys::now()).unwrap();
+        }
+        seed::files_with(&self.cluster, name, &keys).unwrap()
     }
 
     pub(crate) fn boot(&self, name: &str) -> Machine {

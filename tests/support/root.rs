@@ -7,6 +7,7 @@ use kiln::{
     debian::deb::{Entry, Kind as EntryKind},
     diagnostic::Source,
     digest::Digest,
+    pki::delivery::NodeFile,
     plan::{self, Given, Plan},
     rootfs::{self, Inputs, Package, Root},
     tree::{Content, Kind, Meta, Tree, TreePath},
@@ -75,6 +76,13 @@ impl Fixture {
         }
     }
 
+    /// etcd, whose unit the masters of a cluster enable.
+    pub(crate) fn with_etcd(self) -> Self {
+        let unit = "[Service]\nExecStart=/usr/bin/etcd\n[Install]\nWantedBy=multi-user.target\n";
+        let etcd = package("etcd-server");
+        self.package(etcd.file("usr/lib/systemd/system/etcd.service", unit))
+    }
+
     pub(crate) fn package(mut self, package: PackageFiles) -> Self {
         self.packages.push(package.done());
         self
@@ -120,14 +128,24 @@ impl Fixture {
 
     pub(crate) fn assemble(&self) -> Result<Root, rootfs::Error> {
         let (plan, workspace) = self.plan();
+        self.assemble_as(&plan, &workspace, &[])
+    }
+
+    /// The packages as another role, with its certificates and keys.
+    pub(crate) fn assemble_as(
+        &self,
+        plan: &Plan,
+        workspace: &Workspace,
+        secrets: &[NodeFile],
+    ) -> Result<Root, rootfs::Error> {
         rootfs::assemble(&Inputs {
-            plan: &plan,
+            plan,
             packages: &self.packages,
             overlays: &workspace.overlays_of(&plan.profile),
             init: Content::bytes(*b"init"),
             binaries: &BTreeMap::new(),
             programs: &[],
-            secrets: &[],
+            secrets,
         })
     }
 

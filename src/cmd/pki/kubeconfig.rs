@@ -6,13 +6,8 @@ use anyhow::{Context as _, Result};
 use super::{Context, cluster, refused};
 use crate::{
     cli,
-    pki::{
-        Ca, Error,
-        authority::Authority,
-        date,
-        kubeconfig::{Credentials, Trust, endpoint, kubeconfig},
-        leaves::Subject,
-    },
+    kubernetes::kubeconfig::{Credentials, Trust, kubeconfig},
+    pki::{Ca, Error, authority::Authority, date, leaves::Subject},
     sys,
 };
 
@@ -34,11 +29,11 @@ pub(super) fn run(context: &Context, args: &cli::PkiKubeconfig) -> Result<()> {
     let trust = material.get(&path).ok_or(Error::NoAuthority { path }).map_err(refused)?;
     let text = kubeconfig(
         &cluster.name,
-        &endpoint(&cluster),
-        &Trust::Embedded(trust),
+        &format!("https://{}:{}", cluster.endpoint.vip, cluster.endpoint.port),
+        Trust::Embedded(trust),
         &args.user,
         &Credentials::Embedded { certificate: &pair.certificate, key: &pair.key },
     );
-    sys::vault::write_secret(&args.out, text.as_bytes()).with_context(task)?;
+    sys::vault::write_secret(&args.out, text.to_string().as_bytes()).with_context(task)?;
     super::super::print(&format!("{}: {subject} until {}\n", args.out.display(), date(pair.until)))
 }

@@ -35,6 +35,8 @@ pub struct Handoff {
     pub admin: Option<Account>,
     /// Accounts that may log in, by name: metadata can give each its own ssh keys.
     pub accounts: Vec<Account>,
+    /// Accounts beside these that files of metadata may belong to: services that read a key.
+    pub owners: Vec<Account>,
     /// Lines of `/etc/hosts` that the cluster knows: names of hosts and of the endpoint.
     pub hosts: Vec<HostLine>,
     /// Units that must be active for the role to be ready.

@@ -120,7 +120,8 @@ fn allowed(handoff: &Handoff, path: &str) -> bool {
 
 /// Numbers of root and of the accounts that the hand-off knows.
 fn owner(handoff: &Handoff, wanted: &WriteFile) -> Option<(u32, u32)> {
-    let account = |name: &str| handoff.accounts.iter().find(|account| account.name == name);
+    let all = || handoff.accounts.iter().chain(&handoff.owners);
+    let account = |name: &str| all().find(|account| account.name == name);
     let uid = match &*wanted.owner {
         "root" => 0,
         name => account(name)?.uid,

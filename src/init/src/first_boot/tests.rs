@@ -40,6 +40,7 @@ fn handoff() -> Handoff {
             Account { name: "admin".to_owned(), uid: 1000, gid: 1000 },
             Account { name: "backup".to_owned(), uid: 1001, gid: 1001 },
         ],
+        owners: vec![Account { name: "etcd".to_owned(), uid: 454, gid: 455 }],
         hosts: vec![line("10.0.0.1", &["n1", "n1-alias"]), line("10.0.0.9", &["api"])],
         ready: Vec::new(),
         ready_timeout: 1,
@@ -201,6 +202,17 @@ fn cloud_config_writes_what_the_image_allows() {
         text_of(&first_boot, "/etc/chrony/sources.d/kiln.sources"),
         "server 10.0.0.1 iburst\npool p.example iburst\n"
     );
+}
+
+#[test]
+fn a_service_owns_files_and_gets_no_ssh_keys() {
+    let keys = format!("users: [{{name: etcd, ssh_authorized_keys: ['{KEY}']}}]");
+    let files =
+        "write_files: [{path: /etc/kiln/key, content: k, owner: etcd, permissions: '0600'}]";
+    let first_boot = decide_config(&format!("{files}\n{keys}\n")).unwrap();
+    let file = first_boot.files.iter().find(|file| file.path == "/etc/kiln/key").unwrap();
+    assert_eq!((file.mode, file.uid, file.gid), (0o600, 454, 455));
+    assert!(first_boot.files.iter().all(|file| !file.path.ends_with("authorized_keys.d/etcd")));
 }
 
 #[test]
