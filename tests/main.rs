@@ -8,6 +8,7 @@
 
 mod support;
 
+mod addons;
 mod archive;
 mod boot;
 mod cluster;

@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, quoted},
-    kubernetes::{self, pod_network},
+    kubernetes::{
+        self, addons,
+        pod_network::{self, PodNetwork},
+    },
     names,
     workspace::Workspace,
     yaml::{
@@ -31,12 +34,16 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
     let mut cluster = cluster?;
     give_pod_ranges(&mut cluster, &node, problems);
     check::check(&cluster, &node, workspace.profiles.keys().map(String::as_str), problems);
+    addons::check_names(&cluster, &node, workspace, problems);
     Some(cluster)
 }
 
 /// Hosts that run pods have their range among their values, as if somebody had written it there.
 fn give_pod_ranges(cluster: &mut Cluster, node: &Node, problems: &Problems) {
     let Some(kubernetes) = &cluster.kubernetes else { return };
+    if kubernetes.network.allocates() {
+        return;
+    }
     let prefix = kubernetes.node_prefix;
     let ranges: Vec<_> = cluster
         .hosts_of(kubernetes::NODE)
@@ -139,12 +146,16 @@ fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
     let modes = modes.map(|mode| (mode.name(), mode));
     let proxy_mode = fields.or("proxy-mode", ProxyMode::Ipvs, choice(&modes));
     let node_prefix = fields.or("node-prefix", 24, number(8..=30));
+    let network = fields.or("network", PodNetwork::Routed, choice(&PodNetwork::WORDS));
+    let addons = fields.or("addons", Vec::new(), list(checked(names::addon)));
     Some(Kubernetes {
         version: version?,
         binaries: binaries?,
         control_plane: control_plane?,
         proxy_mode: proxy_mode?,
         node_prefix: node_prefix?,
+        network: network?,
+        addons: addons?,
     })
 }
 

@@ -53,6 +53,7 @@ pub fn settings(cluster: &Cluster) -> Option<Settings> {
             .collect(),
         proxy_mode: kubernetes.proxy_mode,
         control_plane: kubernetes.control_plane,
+        pod_network: kubernetes.network,
         encrypts_secrets: true,
         programs: "/usr/bin".to_owned(),
         extra: Default::default(),
@@ -182,10 +183,22 @@ impl Role<'_> {
         self.install(&["conntrack", "ethtool", "ipset", "iptables"]);
         let modules = kernel_modules(self.kubernetes.proxy_mode);
         self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
-        self.template(pod_network::CONFIG, pod_network::config());
+        self.pod_network();
         self.unit("kiln-images.service", bring_up::images_unit());
         self.allow(&["tcp 10250 from hosts", "tcp 10250 from pods"]);
         self.allow(&["tcp 30000-32767", "udp 30000-32767"]);
+    }
+
+    /// What a machine that runs pods needs to connect them.
+    fn pod_network(&mut self) {
+        let parts = pod_network::parts(self.kubernetes.network);
+        for (path, content) in parts.files {
+            if !self.profile.binaries.contains_key(&place(path)) {
+                self.file(path, content);
+            }
+        }
+        self.profile.kernel.modules.extend(parts.modules.iter().map(|name| (*name).to_owned()));
+        self.allow(parts.rules);
     }
 
     /// Files and services of the programs themselves, but for what is secret.
@@ -298,6 +311,7 @@ hosts:
             cluster: Source::new("cluster.yaml", CLUSTER.to_owned()),
             profiles: ["lb", "master", "node"].map(|name| (name.to_owned(), source(name))).into(),
             overlays: Default::default(),
+            addons: Default::default(),
         };
         let problems = Problems::new();
         let cluster = crate::cluster::load(&workspace, &problems);

@@ -16,7 +16,7 @@ use crate::{
     cluster::{self, Cluster},
     diagnostic::{Diagnostic, Invalid, Problems, quoted, suggest},
     digest::Digest,
-    kubernetes,
+    kubernetes::{self, addons::Addon},
     profile::{Profile, Profiles},
     workspace::{Overlay, Workspace},
 };
@@ -27,6 +27,8 @@ use crate::{
 pub struct Plan {
     pub cluster: Cluster,
     pub profile: Profile,
+    /// What the role carries of the cluster's add-ons; the profile has their files.
+    pub addons: Vec<Addon>,
     /// Time of everything that carries a time, seconds since 1970.
     pub epoch: u32,
     /// Digest of the cluster file, the profile with all it extends, the overlays and kiln-init.
@@ -66,6 +68,7 @@ pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec
         let Some(mut profile) = profiles.load(role, &problems) else { continue };
         let Some(cluster) = &cluster else { continue };
         kubernetes::role::extend(cluster, &mut profile);
+        let addons = kubernetes::addons::extend(cluster, &mut profile, workspace, &problems);
         templates::check(cluster, &profile, workspace, &problems);
         if let (false, Err(complaint)) = (cluster.roles().contains(role), cluster.check_label(role))
         {
@@ -75,6 +78,7 @@ pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec
             digest: digest(cluster, &profile, &workspace.overlays_of(&profile), given.init),
             cluster: cluster.clone(),
             profile,
+            addons,
             epoch: given.epoch,
         });
     }

@@ -4,7 +4,10 @@
 use std::fmt;
 
 use super::Plan;
-use crate::profile::{ABSENT, FileContent, OUTPUTS};
+use crate::{
+    kubernetes::addons::Addon,
+    profile::{ABSENT, FileContent, OUTPUTS},
+};
 
 /// Columns of a line, and of its name.
 const WIDTH: usize = 100;
@@ -67,6 +70,8 @@ impl Text<'_> {
         line(f, "files", files)?;
         line(f, "replaced", &profile.replace)?;
         line(f, "binaries", profile.binaries.keys())?;
+        line(f, "add-ons", &self.0.addons)?;
+        lines(f, "pulled", self.0.addons.iter().flat_map(Addon::warnings))?;
         line(f, "users", profile.users.iter().map(|(name, user)| format!("{name} {}", user.uid)))?;
         line(
             f,
