@@ -11,6 +11,7 @@ mod support;
 mod addons;
 mod archive;
 mod boot;
+mod changes;
 mod cluster;
 mod config;
 mod containers;

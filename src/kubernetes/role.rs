@@ -347,6 +347,28 @@ hosts:
     }
 
     #[test]
+    fn a_member_that_joins_others_is_told_so_by_its_seed() {
+        let (mut cluster, master) = cluster_and("master");
+        let mut engine = kiln_init::template::Engine::new();
+        engine.add("etcd", &text(&master, etcd::CONFIG)).unwrap();
+        let mut began = |vars: &[(&str, &str)]| {
+            let host = cluster.hosts.get_mut("m1").unwrap();
+            host.vars = vars.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+            let values = crate::template::sample(&cluster, "m1", &cluster.hosts["m1"]);
+            let text = engine.render("etcd", &values).unwrap();
+            let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+            [&config["initial-cluster-state"], &config["initial-cluster"]]
+                .map(|value| value.to_string())
+        };
+        let [state, members] = began(&[]);
+        assert_eq!(state, "\"new\"");
+        assert!(members.contains("m2=https://192.168.31.26:2380"), "{members}");
+        let one = "m1=https://192.168.31.24:2380";
+        let later = [(etcd::INITIAL_STATE, "existing"), (etcd::INITIAL_CLUSTER, one)];
+        assert_eq!(began(&later), ["\"existing\"".to_owned(), format!("\"{one}\"")]);
+    }
+
+    #[test]
     fn no_plan_holds_a_secret_and_load_balancers_have_nothing_of_kubernetes() {
         for role in ["master", "node"] {
             let (_, profile) = cluster_and(role);

@@ -4,6 +4,7 @@
 //! [`plan`] is also the check: it reads every file people wrote, renders every template with its
 //! real values, and either gives plans or all complaints at once.
 
+pub mod changes;
 mod print;
 mod templates;
 
