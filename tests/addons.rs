@@ -16,7 +16,12 @@ use kiln::{
     workspace::Workspace,
 };
 
-use crate::support::{disk_tools::tool, qemu::repository};
+use crate::support::{
+    archive::{Deb, Suite},
+    disk_tools::tool,
+    qemu::repository,
+    workspace::Workspace as Folder,
+};
 
 /// The repository's workspace, with a cluster that runs these add-ons.
 fn planned(version: &str, addons: &str) -> Vec<Plan> {
@@ -202,4 +207,65 @@ fn archives_of_other_tools_are_surveyed_as_containerd_will_name_them() {
     let packed = sys::fs::content(&folder.path().join("kiln.tar.gz")).unwrap();
     let error = oci::survey(&packed).unwrap_err().to_string();
     assert!(error.contains("no uncompressed tar archive"), "{error}");
+}
+
+const NODES: &str = "schema: 1
+name: test
+version: '1'
+kubernetes: { version: v1.20.2, binaries: up, addons: [one] }
+endpoint: { vip: 10.1.0.100 }
+networks: { hosts: 10.1.0.0/24, pods: 10.2.0.0/16, services: 10.3.0.0/24, dns: 10.3.0.2 }
+etcd: { members: [node-1] }
+hosts: { node-1: { role: node, address: 10.1.0.2 } }
+";
+
+/// Before anything is fetched: the archive's server is not asked for a package.
+#[test]
+fn a_build_begins_with_the_archives_of_its_add_ons() {
+    let folder = Folder::new();
+    let names = [
+        "conntrack",
+        "etcd-client",
+        "etcd-server",
+        "ethtool",
+        "ipset",
+        "iptables",
+        "linux",
+        "runc",
+    ];
+    let debs: Vec<Deb> = names.iter().map(|name| Deb::new(name, "1", "")).collect();
+    Suite::new("debian", "trixie", &debs).publish(&folder.server, &folder.key);
+    Suite::new("debian-security", "trixie-security", &[]).publish(&folder.server, &folder.key);
+    folder.write("cluster.yaml", NODES);
+    for program in ["kubelet", "kube-proxy"] {
+        folder.write(&format!("up/{program}"), program);
+    }
+    let descriptor = |sha256: Digest| {
+        let image = format!("{{ name: kiln.test/program:1, archive: c.tar, sha256: {sha256} }}");
+        folder.write("addons/one/addon.yaml", &format!("schema: 1\nimages: [{image}]\n"));
+    };
+    descriptor(Digest::of(b""));
+    folder.run(&["lock"]).done();
+    folder.server.log();
+    let report = folder.run(&["build"]).refused();
+    assert_eq!(
+        report,
+        "error: taking image 'kiln.test/program:1' of add-on 'one'\n\
+         cause: there is no './c.tar'\n\
+         help:  'skopeo copy docker://kiln.test/program:1 docker-archive:c.tar:kiln.test/program:1' makes it"
+    );
+    fs::rename(archive(&folder.path(""), "kiln.test/other:1"), folder.path("c.tar")).unwrap();
+    let report = folder.run(&["build"]).refused();
+    assert!(report.contains("cause: expected SHA-256 "), "{report}");
+    descriptor(Digest::of(&fs::read(folder.path("c.tar")).unwrap()));
+    let report = folder.run(&["build"]).refused();
+    assert_eq!(
+        report,
+        "error: taking image 'kiln.test/program:1' of add-on 'one'\n\
+         cause: './c.tar' does not hold it, but 'kiln.test/other:1'\n\
+         help:  correct 'name' in addon.yaml, or save the image under that name"
+    );
+    assert_eq!(folder.server.log(), Vec::<String>::new());
+    // Whether an archive changes is no concern of the lock.
+    folder.run(&["lock", "--check"]).done();
 }
