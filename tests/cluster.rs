@@ -154,6 +154,9 @@ fn a_cluster_comes_up_from_images_alone_and_runs_a_service() {
     let nodes = until(&mut guest, &format!("{KUBECTL} get nodes --no-headers"), " Ready ");
     println!("{nodes}: {} s after the start", started.elapsed().as_secs());
     checks.that("the node is the seed's", nodes.contains("node-1"), &nodes);
+    let greeting =
+        "get greetings.kiln.test hello --namespace=greeting --output=jsonpath={.spec.text}";
+    until(&mut guest, &format!("{KUBECTL} {greeting}"), "from small");
 
     let mut on_node = Guest::of(&node);
     let import = "ctr --namespace=k8s.io images import /dev/disk/by-id/virtio-medium0";

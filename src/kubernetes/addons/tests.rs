@@ -152,6 +152,19 @@ fn nobody_becomes_a_superuser_unless_the_descriptor_says_so_in_words() {
 }
 
 #[test]
+fn a_secret_of_a_manifest_says_nothing() {
+    let secret = |rest: &str| refusal("v1.30.0", &format!("{}{rest}", object("v1", "Secret")));
+    for rest in ["", "data: {}\n", "data: { key: '' }\n", "stringData: { key: }\n"] {
+        assert_eq!(secret(rest), "", "{rest}");
+    }
+    for rest in ["data: { key: aHVudGVyMg== }\n", "stringData: { a: '', b: hunter2 }\n"] {
+        let found = secret(rest);
+        let expected = "Secret a would be no secret: manifests are in plans and images";
+        assert!(found.contains(expected) && !found.contains("hunter2"), "{found}");
+    }
+}
+
+#[test]
 fn what_cannot_be_applied_is_refused() {
     let deep =
         format!("{}spec: {}1{}\n", object("a.b/v1", "Deep"), "{ a: ".repeat(60), " }".repeat(60));
