@@ -62,6 +62,9 @@ pub struct Plan {
     /// Roles; all if none is given
     #[arg(value_name = "ROLE")]
     pub roles: Vec<String>,
+    /// Print what to do since FILE, an older cluster.yaml, instead
+    #[arg(long, value_name = "FILE", conflicts_with = "roles")]
+    pub against: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

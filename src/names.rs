@@ -89,6 +89,14 @@ pub fn part(text: &str) -> Checked<String> {
     .check(text)
 }
 
+/// An add-on.
+pub fn addon(text: &str) -> Checked<String> {
+    part(text).map_err(|complaint| Complaint {
+        what: complaint.what.replace("a profile or overlay", "an add-on"),
+        ..complaint
+    })
+}
+
 /// A Debian package (Policy section 5.6.1).
 pub fn package(text: &str) -> Checked<String> {
     Rule {

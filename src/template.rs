@@ -58,6 +58,11 @@ impl Build {
         values.insert("role", &profile.role);
         values.insert("vars", &profile.vars);
         values.insert("version", &cluster.version);
+        if let Some(kubernetes) = &cluster.kubernetes {
+            let version = kubernetes.version;
+            let value = json!({ "version": version, "minor": version.minor.get() });
+            values.insert("kubernetes", &value);
+        }
         Self { engine, values }
     }
 
@@ -176,6 +181,7 @@ mod tests {
             cluster: Source::new("cluster.yaml", cluster),
             profiles: [("r".to_owned(), Source::new("profiles/r.yaml", profile))].into(),
             overlays: BTreeMap::<String, Overlay>::new(),
+            addons: Default::default(),
         };
         let problems = Problems::new();
         let cluster = crate::cluster::load(&workspace, &problems).unwrap();

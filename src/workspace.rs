@@ -20,6 +20,8 @@ pub struct Workspace {
     pub profiles: BTreeMap<String, Arc<Source>>,
     /// `overlays/NAME/`, by name.
     pub overlays: BTreeMap<String, Overlay>,
+    /// `addons/NAME/`, by name: trees of manifests, which have the form of overlays.
+    pub addons: BTreeMap<String, Overlay>,
 }
 
 impl Workspace {

@@ -9,7 +9,7 @@ use kiln::{
     diagnostic::{Invalid, Source},
     digest::Digest,
     plan::{Given, Plan, Text, plan},
-    workspace::{OverlayFile, Workspace},
+    workspace::{Overlay, OverlayFile, Workspace},
 };
 
 fn golden() -> PathBuf {
@@ -58,6 +58,28 @@ etcd: { members: [m1] }
 hosts: { m1: { role: master, address: 192.168.31.1 } }
 ";
 
+/// Add-ons that are none, and a network without its daemon.
+const ADDON_NAMES: &[u8] = b"schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.28.0, binaries: up, network: flannel, addons: [dsn, dns, dns, Web, gone] }
+endpoint: { vip: 10.9.31.100 }
+networks: { hosts: 10.9.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1] }
+hosts: { m1: { role: master, address: 10.9.31.1 }, n1: { role: node, address: 10.9.31.7 } }
+";
+
+/// One add-on, with files that are not as they must be.
+const ADDON_FILES: &[u8] = b"schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.28.0, binaries: up, addons: [dns, old] }
+endpoint: { vip: 10.9.31.100 }
+networks: { hosts: 10.9.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1] }
+hosts: { m1: { role: master, address: 10.9.31.1 }, n1: { role: node, address: 10.9.31.7 } }
+";
+
 /// A change of the good workspace.
 #[derive(Clone, Copy)]
 enum Change {
@@ -96,9 +118,14 @@ fn set(workspace: &mut Workspace, path: &str, bytes: &[u8]) {
         Some(("profiles", name)) => {
             workspace.profiles.insert(name.trim_end_matches(".yaml").to_owned(), source());
         }
-        Some((_, rest)) => {
-            let (overlay, file) = rest.split_once('/').unwrap();
-            let files = &mut workspace.overlays.get_mut(overlay).unwrap().files;
+        Some((folder, rest)) => {
+            let (name, file) = rest.split_once('/').unwrap();
+            let trees = match folder {
+                "addons" => &mut workspace.addons,
+                _ => &mut workspace.overlays,
+            };
+            let empty = || Overlay { name: name.to_owned(), files: Default::default() };
+            let files = &mut trees.entry(name.to_owned()).or_insert_with(empty).files;
             files.insert(file.to_owned(), OverlayFile::file(bytes, false));
         }
     }
@@ -209,6 +236,35 @@ const BAD: &[(&str, &[Change])] = &[
     ),
     ("kubernetes-together", &[Write("cluster.yaml", KUBERNETES_TOGETHER)]),
     ("static-pods", &[Write("cluster.yaml", STATIC_PODS)]),
+    (
+        "addon-names",
+        &[
+            Write("cluster.yaml", ADDON_NAMES),
+            Write("addons/dns/a.yaml", b"apiVersion: v1\nkind: Pod\nmetadata: { name: a }\n"),
+        ],
+    ),
+    (
+        "addon-files",
+        &[
+            Write("cluster.yaml", ADDON_FILES),
+            Write("addons/dns/a.yaml", b"apiVersion: v1\nkind: Pod\nmetadata: { name: a }\n---\napiVersion: batch/v1beta1\nkind: CronJob\nmetadata: { name: b }\n---\nkind: Pod\nmetadata: { name: [c] }\n"),
+            Write("addons/dns/b.yaml.tera", b"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ clutser.name }}\n"),
+            Write("addons/dns/c.yml", b"apiVersion: v1\n"),
+            Write("addons/dns/d.yaml", b"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: { name: d, namespace: a }\nroleRef: { kind: ClusterRole, name: cluster-admin }\n"),
+            Write("addons/dns/addon.yaml", b"schema: 1\nimages:\n- { name: busybox, archive: ../x.tar, sha256: abc }\n- { nmae: a.b/c:1, archive: x.tar }\nkubernetes: { min: 1.19, max: latest }\n"),
+            Write("addons/old/addon.yaml", b"schema: 1\nkubernetes: { max: '1.24' }\n"),
+        ],
+    ),
+    (
+        "addon-objects",
+        &[
+            Write("cluster.yaml", ADDON_FILES),
+            Write("addons/dns/a.yaml", b"apiVersion: v1\nkind: Pod\nmetadata: { name: a }\n---\napiVersion: batch/v1beta1\nkind: CronJob\nmetadata: { name: b }\n---\nkind: Pod\nmetadata: { name: [c] }\n"),
+            Write("addons/dns/b.yaml.tera", b"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ clutser.name }}\n"),
+            Write("addons/dns/c.yml", b"apiVersion: v1\n"),
+            Write("addons/old/d.yaml", b"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: { name: d, namespace: a }\nroleRef: { kind: ClusterRole, name: cluster-admin }\n---\napiVersion: v1\nkind: Pod\nmetadata: { name: a }\n"),
+        ],
+    ),
     ("etcd-even", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m2]")]),
     ("etcd-members", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m1, n2]")]),
     ("pki-words", &[Edit("cluster.yaml", "hosts:\n  m1", "pki: { delivery: backed, ca-days: 0, leaf-days: 1y, ca: x }\nhosts:\n  m1")]),

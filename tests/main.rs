@@ -8,9 +8,11 @@
 
 mod support;
 
+mod addons;
 mod archive;
 mod balancer;
 mod boot;
+mod changes;
 mod cluster;
 mod config;
 mod containers;

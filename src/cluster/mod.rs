@@ -22,6 +22,7 @@ pub use self::{
 use crate::{
     kubernetes::{
         MASTER, NODE,
+        pod_network::PodNetwork,
         settings::{ControlPlane, ProxyMode},
         version::Version,
     },
@@ -93,9 +94,11 @@ impl Cluster {
     /// The host's own part of the pods' network: as far into it, in parts, as the host's address is
     /// into the hosts' network. So every host can tell it, and a new host moves nobody's.
     ///
-    /// None without Kubernetes, or if the network has no such part.
+    /// None without Kubernetes, if something else gives out ranges, or if the network has no such
+    /// part.
     pub fn pod_range(&self, host: &Host) -> Option<Cidr> {
-        let prefix = self.kubernetes.as_ref()?.node_prefix;
+        let kubernetes = self.kubernetes.as_ref().filter(|it| !it.network.allocates());
+        let prefix = kubernetes?.node_prefix;
         let Networks { hosts, pods, .. } = &self.networks;
         let number = host.address.address.to_bits() - hosts.network.to_bits();
         let bits = u32::from(prefix.checked_sub(pods.prefix)?);
@@ -121,6 +124,9 @@ pub struct Kubernetes {
     pub proxy_mode: ProxyMode,
     /// Prefix length of the part of `networks.pods` that each node gets.
     pub node_prefix: u8,
+    pub network: PodNetwork,
+    /// Names of folders of `addons/`, in the order in which they are applied.
+    pub addons: Vec<String>,
 }
 
 /// Where clients reach the API: the load balancers' virtual address.

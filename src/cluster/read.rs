@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, quoted},
-    kubernetes::static_pods,
+    kubernetes::{addons, pod_network::PodNetwork, static_pods},
     names,
     workspace::Workspace,
     yaml::{
@@ -32,12 +32,16 @@ pub fn load(workspace: &Workspace, problems: &Problems) -> Option<Cluster> {
     check_pod_ranges(&cluster, &node, problems);
     check::check(&cluster, &node, workspace.profiles.keys().map(String::as_str), problems);
     static_pods::check(&cluster, &node, workspace, problems);
+    addons::check_names(&cluster, &node, workspace, problems);
     Some(cluster)
 }
 
 /// Hosts that run pods need a range for them.
 fn check_pod_ranges(cluster: &Cluster, node: &Node, problems: &Problems) {
     let Some(kubernetes) = &cluster.kubernetes else { return };
+    if kubernetes.network.allocates() {
+        return;
+    }
     let (prefix, pods) = (kubernetes.node_prefix, cluster.networks.pods);
     for (name, host) in cluster.pod_hosts() {
         if cluster.pod_range(host).is_none() {
@@ -130,12 +134,16 @@ fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
     let modes = modes.map(|mode| (mode.name(), mode));
     let proxy_mode = fields.or("proxy-mode", ProxyMode::Ipvs, choice(&modes));
     let node_prefix = fields.or("node-prefix", 24, number(8..=30));
+    let network = fields.or("network", PodNetwork::Routed, choice(&PodNetwork::WORDS));
+    let addons = fields.or("addons", Vec::new(), list(checked(names::addon)));
     Some(Kubernetes {
         version: version?,
         binaries: binaries?,
         control_plane: control_plane?,
         proxy_mode: proxy_mode?,
         node_prefix: node_prefix?,
+        network: network?,
+        addons: addons?,
     })
 }
 

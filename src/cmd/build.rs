@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
 
-use super::{Context, kubernetes};
+use super::{Context, images, kubernetes};
 use crate::{
     boot::{self, esp::EspInputs, initrd::InitrdInputs, uki::UkiParts},
     cli,
@@ -64,6 +64,7 @@ impl Shared<'_> {
 
 pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
     let (workspace, plans) = super::load(context, &args.roles)?;
+    images::check(&context.workspace, &plans)?;
     let progress = Progress::new(context.quiet);
     let secrets = secrets(context, &plans, &progress)?;
     let lock = lock::file::read_matching(&context.workspace, &plans)?;

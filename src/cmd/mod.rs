@@ -5,6 +5,7 @@ mod boot;
 mod build;
 mod check;
 mod fetch;
+mod images;
 mod kubernetes;
 mod lock;
 mod pki;

@@ -152,6 +152,9 @@ fn api_server(list: &mut List, settings: &Settings) {
     list.fixed("requestheader-extra-headers-prefix", "X-Remote-Extra-");
     list.fixed("proxy-client-cert-file", pki("front-proxy-client.crt"));
     list.fixed("proxy-client-key-file", key("front-proxy-client.key"));
+    // Extension servers and webhooks are called at their pods' addresses: masters have routes to
+    // pods and no kube-proxy, so a service's address means nothing there.
+    list.tunable("enable-aggregator-routing", true);
     // What runs in the pods of CNI and kube-proxy add-ons needs it; admission decides by pod.
     list.tunable("allow-privileged", true);
     list.fixed("audit-policy-file", etc("audit-policy.yaml"));
@@ -209,9 +212,12 @@ fn controller_manager(list: &mut List, settings: &Settings) {
     list.fixed("cluster-signing-cert-file", pki("signer.crt"));
     list.fixed("cluster-signing-key-file", key("signer.key"));
     list.tunable("cluster-signing-duration", "8760h");
-    // A host's range follows from its address (`Cluster::pod_range`), not from the order of joining.
-    list.fixed("allocate-node-cidrs", false);
+    // Unless a host's range follows from its address (`Cluster::pod_range`).
+    list.fixed("allocate-node-cidrs", settings.pod_network.allocates());
     list.fixed("cluster-cidr", settings.networks.pods);
+    if settings.pod_network.allocates() {
+        list.fixed("node-cidr-mask-size", settings.networks.node_prefix);
+    }
     list.fixed("service-cluster-ip-range", settings.networks.services);
     list.fixed("cluster-name", &settings.cluster);
     // The default lies on the read-only root.

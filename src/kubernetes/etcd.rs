@@ -16,6 +16,9 @@ pub const CONFIG: &str = "/etc/etcd/etcd.json";
 /// The state folder, and what the unit may not do: the overlay's.
 pub const SANDBOX: &str =
     include_str!("../../overlays/etcd/usr/lib/systemd/system/etcd.service.d/10-kiln.conf");
+/// Variables of a host that becomes a member later: `etcdctl member add` prints both.
+pub const INITIAL_CLUSTER: &str = "etcd_initial_cluster";
+pub const INITIAL_STATE: &str = "etcd_initial_state";
 const PKI: &str = "/etc/etcd/pki";
 const DATA: &str = "/var/lib/etcd/default";
 
@@ -41,9 +44,13 @@ pub fn config(cluster: &Cluster) -> String {
         "initial-advertise-peer-urls": own(PEER_PORT),
         // For scrapers and checks of the own host; no data.
         "listen-metrics-urls": "http://127.0.0.1:2381",
-        "initial-cluster": initial_cluster(cluster),
+        // A host that joins members which run already is told so by its seed.
+        "initial-cluster": format!(
+            "{{{{ vars.{INITIAL_CLUSTER} | default('{}') }}}}",
+            initial_cluster(cluster),
+        ),
         "initial-cluster-token": cluster.name,
-        "initial-cluster-state": "new",
+        "initial-cluster-state": format!("{{{{ vars.{INITIAL_STATE} | default('new') }}}}"),
         "heartbeat-interval": cluster.etcd.heartbeat_ms,
         "election-timeout": cluster.etcd.election_ms,
         "client-transport-security": tls("server", None),
@@ -54,7 +61,8 @@ pub fn config(cluster: &Cluster) -> String {
     format!("{config:#}\n")
 }
 
-fn initial_cluster(cluster: &Cluster) -> String {
+/// The members as etcd reads them: with whom a new cluster begins.
+pub fn initial_cluster(cluster: &Cluster) -> String {
     let members: Vec<String> = members(cluster)
         .map(|(name, address)| format!("{name}=https://{address}:{PEER_PORT}"))
         .collect();

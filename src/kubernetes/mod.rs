@@ -7,6 +7,7 @@
 //! input:       settings                                        plain values, checked
 //! generators:  arguments configs kubeconfig bootstrap          one question each
 //!              units pods                                      how a program is started
+//!              pod_network addons                              what a cluster runs beside it
 //! result:      files                                           all of it, by machine
 //!              secrets                                         what is no one's to know
 //! image:       role static_pods                                what it adds to a profile
@@ -17,6 +18,7 @@
 //! version that lacks one fails a test here and not on a node. Sources and decisions are in
 //! `docs/kubernetes.md`.
 
+pub mod addons;
 pub mod arguments;
 pub mod bootstrap;
 pub mod bring_up;

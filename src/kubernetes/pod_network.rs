@@ -1,46 +1,128 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The pods' network without a daemon: a bridge on every host that runs pods, a range of addresses
-//! for each, and routes between the hosts.
+//! How do pods of different nodes reach each other?
 //!
-//! The range follows from the host's address ([`Cluster::pod_range`]), so first boot can tell it for
-//! a host that the cluster file does not know, too. The routes to the others' ranges travel in the
-//! seeds. One image serves every host of its role.
+//! `routed` needs no daemon: a bridge on every host that runs pods, a range of addresses for each,
+//! and routes between the hosts. The range follows from the host's address
+//! ([`Cluster::pod_range`]), so first boot can tell it for a host that the cluster file does not
+//! know, too. The routes to the others' ranges travel in the seeds. One image serves every host of
+//! its role.
+//!
+//! `flannel` wraps the pods' packets in packets between the nodes, for networks that refuse the
+//! routes. Its daemon is an add-on; the controller-manager gives each node its range.
+//!
+//! `none` leaves the network to whoever brings one; ranges are given out as with `flannel`.
 
 use std::net::Ipv4Addr;
 
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::cluster::{Cidr, Cluster, Networks};
+use crate::{
+    cluster::{Cidr, Cluster, Networks},
+    profile::FileContent,
+};
 
 /// Configuration of the network plugins, as first boot's template.
 pub const CONFIG: &str = "/etc/cni/net.d/10-kiln.conflist";
 /// A host's metadata may name its range under `vars`; routes to it are then its administrator's.
 const RANGE: &str = "pod_range";
+/// The add-on that brings flannel's daemon.
+pub const FLANNEL: &str = "flannel";
+/// Flannel's plugin, which Debian does not have. The add-on puts it where the link leads.
+const PLUGIN: &str = "/usr/lib/cni/flannel";
+const PLUGIN_TARGET: &str = "/run/flannel/cni/flannel";
+
+/// Who connects the pods of different nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodNetwork {
+    Routed,
+    Flannel,
+    None,
+}
+
+impl PodNetwork {
+    /// What `cluster.yaml` calls them.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("routed", Self::Routed), (FLANNEL, Self::Flannel), ("none", Self::None)];
+
+    /// Whether nodes get their ranges from the controller-manager, in the order of joining.
+    pub const fn allocates(self) -> bool {
+        !matches!(self, Self::Routed)
+    }
+}
+
+/// What the network adds to a role whose machines run pods.
+#[derive(Debug, Default)]
+pub struct Parts {
+    pub files: Vec<(&'static str, FileContent)>,
+    pub modules: &'static [&'static str],
+    pub rules: &'static [&'static str],
+}
+
+pub fn parts(network: PodNetwork, cluster: &Cluster, node_prefix: u8) -> Parts {
+    match network {
+        PodNetwork::Routed => {
+            let config = range(cluster, node_prefix) + &routed();
+            Parts { files: vec![(CONFIG, FileContent::BootTemplate(config))], ..Parts::default() }
+        }
+        PodNetwork::Flannel => Parts {
+            files: vec![
+                (CONFIG, FileContent::Text(flannel())),
+                (PLUGIN, FileContent::Symlink(PLUGIN_TARGET.to_owned())),
+            ],
+            modules: &["vxlan"],
+            // The kernel's own default for the port, which flannel takes too.
+            rules: &["udp 8472 from hosts"],
+        },
+        PodNetwork::None => Parts::default(),
+    }
+}
 
 /// A bridge whose host is the pods' gateway; `hairpin` lets a pod reach itself by its service.
-pub fn config(cluster: &Cluster, node_prefix: u8) -> String {
+fn routed() -> String {
+    conflist(json!({
+        "type": "bridge",
+        "bridge": "cni0",
+        "isDefaultGateway": true,
+        "hairpinMode": true,
+        // Addresses are translated where traffic leaves the cluster, by the packet filter.
+        "ipMasq": false,
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{ "subnet": "{{ pod_range_of_this_address }}" }]],
+            // Gone with a restart, as the pods are.
+            "dataDir": "/run/cni/networks",
+        },
+    }))
+}
+
+/// The same bridge; its range and the size of packets are in the daemon's file.
+fn flannel() -> String {
+    conflist(json!({
+        "type": "flannel",
+        "subnetFile": "/run/flannel/subnet.env",
+        "dataDir": "/run/flannel/cni-state",
+        "ipam": { "type": "host-local", "dataDir": "/run/cni/networks" },
+        "delegate": {
+            "bridge": "cni0",
+            "isDefaultGateway": true,
+            "hairpinMode": true,
+            "ipMasq": false,
+        },
+    }))
+}
+
+fn conflist(plugin: Value) -> String {
     let config = json!({
         "cniVersion": "1.0.0",
         "name": "kiln",
         "plugins": [
-            {
-                "type": "bridge",
-                "bridge": "cni0",
-                "isDefaultGateway": true,
-                "hairpinMode": true,
-                // Addresses are translated where traffic leaves the cluster, by the packet filter.
-                "ipMasq": false,
-                "ipam": {
-                    "type": "host-local",
-                    "ranges": [[{ "subnet": "{{ pod_range_of_this_address }}" }]],
-                    // Gone with a restart, as the pods are.
-                    "dataDir": "/run/cni/networks",
-                },
-            },
+            plugin,
             { "type": "portmap", "capabilities": { "portMappings": true } },
         ],
     });
-    format!("{}{config:#}\n", range(cluster, node_prefix))
+    format!("{config:#}\n")
 }
 
 /// [`Cluster::pod_range`] as first boot's template computes it from the address that the host has.
@@ -67,7 +149,7 @@ fn range(cluster: &Cluster, node_prefix: u8) -> String {
     lines.map(|line| format!("{{% {line} %}}\n")).concat()
 }
 
-/// Every other host's range and the address behind which it is.
+/// Every other host's range and the address behind which it is; none unless routes connect them.
 pub fn routes<'a>(
     cluster: &'a Cluster,
     own: &'a str,
@@ -81,12 +163,15 @@ mod tests {
     use kiln_init::template::Engine;
     use serde_json::json;
 
-    use crate::kubernetes::role::tests::cluster_and;
+    use super::PodNetwork;
+    use crate::{kubernetes::role::tests::cluster_and, profile::FileContent};
 
     fn rendered(address: &str, vars: &serde_json::Value) -> Result<String, String> {
         let (cluster, _) = cluster_and("node");
         let mut engine = Engine::new();
-        engine.add("a", &super::config(&cluster, 24)).unwrap();
+        let parts = super::parts(PodNetwork::Routed, &cluster, 24);
+        let (_, FileContent::BootTemplate(text)) = &parts.files[0] else { panic!("{parts:?}") };
+        engine.add("a", text).unwrap();
         let values = json!({ "network": { "address": address }, "vars": vars });
         let text = engine.render("a", &values).map_err(|error| error.message)?;
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();

@@ -56,6 +56,7 @@ pub fn settings(cluster: &Cluster) -> Option<Settings> {
             .collect(),
         proxy_mode: kubernetes.proxy_mode,
         control_plane: kubernetes.control_plane,
+        pod_network: kubernetes.network,
         encrypts_secrets: true,
         programs: "/usr/bin".to_owned(),
         extra: Default::default(),
@@ -232,10 +233,22 @@ impl Role<'_> {
         self.install(&["conntrack", "ethtool", "ipset", "iptables"]);
         let modules = kernel_modules(self.kubernetes.proxy_mode);
         self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
-        let network = pod_network::config(self.cluster, self.kubernetes.node_prefix);
-        self.template(pod_network::CONFIG, network);
+        self.pod_network();
         self.unit("kiln-images.service", bring_up::images_unit());
         self.allow(&["tcp 10250 from hosts", "tcp 10250 from pods"]);
+    }
+
+    /// What a machine that runs pods needs to connect them.
+    fn pod_network(&mut self) {
+        let parts =
+            pod_network::parts(self.kubernetes.network, self.cluster, self.kubernetes.node_prefix);
+        for (path, content) in parts.files {
+            if !self.profile.binaries.contains_key(&place(path)) {
+                self.file(path, content);
+            }
+        }
+        self.profile.kernel.modules.extend(parts.modules.iter().map(|name| (*name).to_owned()));
+        self.allow(parts.rules);
     }
 
     /// Files and services of the programs themselves, but for what is secret.
@@ -348,6 +361,7 @@ hosts:
             cluster: Source::new("cluster.yaml", CLUSTER.to_owned()),
             profiles: ["lb", "master", "node"].map(|name| (name.to_owned(), source(name))).into(),
             overlays: Default::default(),
+            addons: Default::default(),
         };
         let problems = Problems::new();
         let cluster = crate::cluster::load(&workspace, &problems);
@@ -380,6 +394,28 @@ hosts:
         let (cluster, master) = cluster_and("master");
         assert!(!etcd::drop_in(&cluster, "master").contains("ConditionHost"));
         assert!(master.services.ready.contains("etcd.service"));
+    }
+
+    #[test]
+    fn a_member_that_joins_others_is_told_so_by_its_seed() {
+        let (mut cluster, master) = cluster_and("master");
+        let mut engine = kiln_init::template::Engine::new();
+        engine.add("etcd", &text(&master, etcd::CONFIG)).unwrap();
+        let mut began = |vars: &[(&str, &str)]| {
+            let host = cluster.hosts.get_mut("m1").unwrap();
+            host.vars = vars.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+            let values = crate::template::sample(&cluster, "m1", &cluster.hosts["m1"]);
+            let text = engine.render("etcd", &values).unwrap();
+            let config: serde_json::Value = serde_json::from_str(&text).unwrap();
+            [&config["initial-cluster-state"], &config["initial-cluster"]]
+                .map(|value| value.to_string())
+        };
+        let [state, members] = began(&[]);
+        assert_eq!(state, "\"new\"");
+        assert!(members.contains("m2=https://192.168.31.26:2380"), "{members}");
+        let one = "m1=https://192.168.31.24:2380";
+        let later = [(etcd::INITIAL_STATE, "existing"), (etcd::INITIAL_CLUSTER, one)];
+        assert_eq!(began(&later), ["\"existing\"".to_owned(), format!("\"{one}\"")]);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     flags::{Component, check_extra},
+    pod_network::PodNetwork,
     requirements,
     version::Version,
 };
@@ -134,6 +135,7 @@ pub struct Settings {
     pub etcd: Vec<SocketAddrV4>,
     pub proxy_mode: ProxyMode,
     pub control_plane: ControlPlane,
+    pub pod_network: PodNetwork,
     /// Whether there is an EncryptionConfiguration: its key is a secret and comes separately.
     pub encrypts_secrets: bool,
     /// The folder of the programs.
@@ -263,6 +265,7 @@ pub(crate) mod tests {
             etcd: vec!["192.168.31.24:2379".parse().unwrap()],
             proxy_mode: ProxyMode::Iptables,
             control_plane: ControlPlane::Systemd,
+            pod_network: PodNetwork::Routed,
             encrypts_secrets: true,
             programs: "/usr/bin".to_owned(),
             extra: BTreeMap::new(),

@@ -100,6 +100,7 @@ hosts:
             profiles: ["lb", "master", "node"]
                 .map(|name| (name.to_owned(), Source::new(format!("profiles/{name}.yaml"), text)))
                 .into(),
+            addons: Default::default(),
             overlays: [OVERLAY, "site"].map(|name| (name.to_owned(), overlay(name))).into(),
         };
         let given = Given { epoch: 1, init: Digest::of(b"init") };

@@ -25,6 +25,7 @@ fn cluster() -> Cluster {
         cluster: Source::new("cluster.yaml", include_str!("../../cluster.yaml")),
         profiles: ["master", "node", "lb"].into_iter().map(profile).collect(),
         overlays: Default::default(),
+        addons: Default::default(),
     };
     let problems = Problems::new();
     let cluster = cluster::load(&workspace, &problems);

@@ -4,6 +4,7 @@
 //! [`plan`] is also the check: it reads every file people wrote, renders every template with its
 //! real values, and either gives plans or all complaints at once.
 
+pub mod changes;
 mod print;
 mod templates;
 
@@ -18,6 +19,7 @@ use crate::{
     digest::Digest,
     kubernetes::{
         self,
+        addons::Addon,
         secrets::{self, Listed},
     },
     profile::{Profile, Profiles},
@@ -32,6 +34,8 @@ pub struct Plan {
     pub profile: Profile,
     /// Certificates and keys that the role's machines hold, and by what they come.
     pub delivered: Delivered,
+    /// What the role carries of the cluster's add-ons; the profile has their files.
+    pub addons: Vec<Addon>,
     /// Time of everything that carries a time, seconds since 1970.
     pub epoch: u32,
     /// Digest of the cluster file, the profile with all it extends, the overlays and kiln-init.
@@ -91,6 +95,7 @@ pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec
         let Some(mut profile) = profiles.load(role, &problems) else { continue };
         let Some(cluster) = &cluster else { continue };
         kubernetes::role::extend(cluster, &mut profile);
+        let addons = kubernetes::addons::extend(cluster, &mut profile, workspace, &problems);
         templates::check(cluster, &profile, workspace, &problems);
         if let (false, Err(complaint)) = (cluster.roles().contains(role), cluster.check_label(role))
         {
@@ -101,6 +106,7 @@ pub fn plan(workspace: &Workspace, roles: &[String], given: Given) -> Result<Vec
             delivered: Delivered::of(cluster, &profile.role),
             cluster: cluster.clone(),
             profile,
+            addons,
             epoch: given.epoch,
         });
     }

@@ -4,7 +4,10 @@
 use std::fmt;
 
 use super::{Delivered, Plan};
-use crate::profile::{ABSENT, FileContent, OUTPUTS};
+use crate::{
+    kubernetes::addons::Addon,
+    profile::{ABSENT, FileContent, OUTPUTS},
+};
 
 /// Columns of a line, and of its name.
 const WIDTH: usize = 100;
@@ -71,6 +74,8 @@ impl Text<'_> {
         let secrets = baked.iter().filter(|file| file.kind.is_secret());
         line(f, "secrets", secrets.map(|file| &file.path))?;
         line(f, "by seed", by_seed.iter().map(|file| &file.path))?;
+        line(f, "add-ons", &self.0.addons)?;
+        lines(f, "pulled", self.0.addons.iter().flat_map(Addon::warnings))?;
         line(f, "users", profile.users.iter().map(|(name, user)| format!("{name} {}", user.uid)))?;
         line(
             f,

@@ -19,6 +19,7 @@ fn load(files: &[(&str, &str)]) -> Result<Profile, String> {
         cluster: Source::new("cluster.yaml", ""),
         profiles: profiles.collect(),
         overlays: ["one", "two", "three"].map(overlay).into(),
+        addons: Default::default(),
     };
     let problems = Problems::new();
     let profile = Profiles::parse(&workspace, &problems).load("role", &problems);

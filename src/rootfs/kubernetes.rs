@@ -95,6 +95,7 @@ hosts: { m1: { role: master, address: 192.168.31.24 } }
         let workspace = Workspace {
             cluster: Source::new("cluster.yaml", CLUSTER),
             profiles: [("master".to_owned(), Source::new("profiles/master.yaml", PROFILE))].into(),
+            addons: Default::default(),
             overlays: [("containerd".to_owned(), overlay)].into(),
         };
         let given = Given { epoch: 1, init: Digest::of(b"init") };

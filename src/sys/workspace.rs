@@ -24,7 +24,7 @@ const SMALL: u64 = 1 << 20;
 /// A file that only keeps its folder in git.
 const KEEP: &str = ".gitkeep";
 
-/// Reads `cluster.yaml`, `profiles/` and `overlays/` of the folder `root`.
+/// Reads `cluster.yaml`, `profiles/`, `overlays/` and `addons/` of the folder `root`.
 ///
 /// # Errors
 /// A file cannot be read, is no UTF-8, or is something that an image cannot hold.
@@ -45,16 +45,23 @@ pub fn load(root: &Path) -> Result<Workspace> {
             return Err(refuse_usage(format!("'profiles/{name}' does not end in '.yaml'"), better));
         }
     }
-    let mut overlays = BTreeMap::new();
-    for path in children(&root.join("overlays"))? {
+    let overlays = trees(&root.join("overlays"))?;
+    let addons = trees(&root.join("addons"))?;
+    Ok(Workspace { cluster: source(root, "cluster.yaml")?, profiles, overlays, addons })
+}
+
+/// The folders of a folder, each as a tree of files, by name.
+fn trees(folder: &Path) -> Result<BTreeMap<String, Overlay>> {
+    let mut trees = BTreeMap::new();
+    for path in children(folder)? {
         if path.is_dir() {
             let name = name_of(&path)?;
             let mut files = BTreeMap::new();
             add_files(&path, "", &mut files)?;
-            overlays.insert(name.clone(), Overlay { name, files });
+            trees.insert(name.clone(), Overlay { name, files });
         }
     }
-    Ok(Workspace { cluster: source(root, "cluster.yaml")?, profiles, overlays })
+    Ok(trees)
 }
 
 /// `SOURCE_DATE_EPOCH`, if it is set.
@@ -75,7 +82,11 @@ pub fn source_date_epoch() -> Result<Option<u32>> {
     })
 }
 
-fn source(root: &Path, path: &str) -> Result<std::sync::Arc<Source>> {
+/// A text file that a person wrote; messages name it by `path`, which is below `root`.
+///
+/// # Errors
+/// It cannot be read, or is no UTF-8.
+pub fn source(root: &Path, path: &str) -> Result<std::sync::Arc<Source>> {
     let bytes = read(&root.join(path))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         refuse_usage(

@@ -23,6 +23,8 @@ use crate::diagnostic::{Diagnostic, Problems, Source, Span, escaped, quoted};
 const MAX_BYTES: usize = 2 << 20;
 /// The deepest key that Kiln knows is at 5; `vars` may hold more.
 const MAX_DEPTH: usize = 32;
+/// Schemas of custom resources repeat the form of a pod, whose affinities are the deepest.
+const MAX_DEPTH_DEEP: usize = 128;
 const MAX_NODES: usize = 200_000;
 
 /// A value and where it was written.
@@ -94,6 +96,15 @@ impl Node {
 /// Parses one file. None if it cannot be read as YAML; then, and for everything refused on the
 /// way, there is a problem.
 pub fn parse(source: &Arc<Source>, problems: &Problems) -> Option<Node> {
+    parse_to(MAX_DEPTH, source, problems)
+}
+
+/// The same for files whose form is not ours: they may be nested deeper.
+pub fn parse_deep(source: &Arc<Source>, problems: &Problems) -> Option<Node> {
+    parse_to(MAX_DEPTH_DEEP, source, problems)
+}
+
+fn parse_to(max_depth: usize, source: &Arc<Source>, problems: &Problems) -> Option<Node> {
     if source.text.len() > MAX_BYTES {
         problems.add(
             Diagnostic::new(format!(
@@ -111,10 +122,11 @@ pub fn parse(source: &Arc<Source>, problems: &Problems) -> Option<Node> {
         emit_unresolved_aliases: true,
         emit_anchor_events: true,
         emit_comments: false,
-        flow_nesting_limit: MAX_DEPTH,
-        block_nesting_limit: MAX_DEPTH,
+        flow_nesting_limit: max_depth,
+        block_nesting_limit: max_depth,
     };
-    let mut builder = Builder { source, problems, open: Vec::new(), root: None, n_nodes: 0 };
+    let mut builder =
+        Builder { source, problems, max_depth, open: Vec::new(), root: None, n_nodes: 0 };
     for event in Parser::new_from_str_with_options(&source.text, options) {
         match event {
             Ok((event, span)) => builder.take(event, &span).then_some(())?,
@@ -152,6 +164,7 @@ enum Open {
 struct Builder<'a> {
     source: &'a Arc<Source>,
     problems: &'a Problems,
+    max_depth: usize,
     open: Vec<Open>,
     root: Option<Node>,
     n_nodes: usize,
@@ -263,7 +276,7 @@ impl Builder<'_> {
                 line.start..line.start + indentation.len(),
             ),
             ErrorKind::RecursionLimitExceeded => (
-                format!("values are nested deeper than {MAX_DEPTH}"),
+                format!("values are nested deeper than {}", self.max_depth),
                 "no key of Kiln is that deep".to_owned(),
                 at..at + 1,
             ),

@@ -159,6 +159,7 @@ pub(super) fn parsed(text: &str) -> Cluster {
         cluster: Source::new("cluster.yaml", text),
         profiles: ["master", "node", "lb"].into_iter().map(profile).collect(),
         overlays: Default::default(),
+        addons: Default::default(),
     };
     let problems = Problems::new();
     let cluster = cluster::load(&workspace, &problems);

@@ -119,6 +119,7 @@ impl Fixture {
                 Source::new("profiles/lb.yaml", &*self.profile),
             )]),
             overlays: self.overlays.clone(),
+            addons: Default::default(),
         };
         let given = Given { epoch: EPOCH, init: Digest::of(b"init") };
         let mut plans =

@@ -21,13 +21,15 @@
 //! gzip is left out: what reads these archives reads zstd too.
 //!
 //! Everything is sorted and the archive's own entries have time 0: the same images give the same
-//! bytes. [`read`] opens what [`archive`] wrote and checks every digest.
+//! bytes. [`read`] opens what [`archive`] wrote and checks every digest; [`survey`] says what an
+//! archive of another tool holds.
 
 mod config;
 mod document;
 mod name;
 mod program;
 mod read;
+mod survey;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -40,6 +42,7 @@ use document::{Descriptor, ImageConfig, Index, Layout, Manifest, Platform, Sha25
 pub use name::{ImageName, NameError};
 pub use program::Program;
 pub use read::{Found, read};
+pub use survey::{Listed, canonical, survey};
 
 use super::tar;
 use crate::{

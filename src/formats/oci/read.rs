@@ -25,7 +25,7 @@ use crate::{
 const BLOCK: u64 = 512;
 
 /// Largest document: what registries promise to take of a manifest.
-const DOCUMENT_MAX: u64 = 4 << 20;
+pub(super) const DOCUMENT_MAX: u64 = 4 << 20;
 
 /// An image of an archive; all its digests are right.
 #[derive(Debug)]
@@ -223,7 +223,7 @@ impl Header {
 }
 
 /// A content as the source of windows.
-struct Whole(Content);
+pub(super) struct Whole(pub(super) Content);
 
 impl Source for Whole {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -232,9 +232,9 @@ impl Source for Whole {
 }
 
 /// A content from its beginning to its end.
-struct Stream<'a> {
-    content: &'a Content,
-    position: u64,
+pub(super) struct Stream<'a> {
+    pub(super) content: &'a Content,
+    pub(super) position: u64,
 }
 
 impl Read for Stream<'_> {

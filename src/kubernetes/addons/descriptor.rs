@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+//! `addon.yaml`: what an add-on's manifests cannot say. The keys stand here and in
+//! `docs/profile.md`; without the file, all of them have their defaults.
+
+use super::{DESCRIPTOR, Image, text_of};
+use crate::{
+    diagnostic::{Diagnostic, Problems, Source, quoted},
+    digest::Digest,
+    formats::oci::ImageName,
+    kubernetes::version::Minor,
+    names,
+    workspace::Overlay,
+    yaml::{
+        self, Node,
+        fields::{Complaint, Fields, checked, list, parsed, schema, switch},
+    },
+};
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Descriptor {
+    pub(super) version: Option<String>,
+    pub(super) images: Vec<Image>,
+    /// Whether somebody has said in words that it makes a superuser.
+    pub(super) allow_cluster_admin: bool,
+}
+
+/// The descriptor of an add-on; none if it is wrong, or not for that minor.
+pub(super) fn load(folder: &Overlay, minor: Minor, problems: &Problems) -> Option<Descriptor> {
+    let Some(file) = folder.files.get(DESCRIPTOR) else { return Some(Descriptor::default()) };
+    let name = format!("addons/{}/{DESCRIPTOR}", folder.name);
+    let source = Source::new(&*name, text_of(&name, file, problems)?);
+    let node = yaml::parse(&source, problems)?;
+    let fields = Fields::top(&node, problems, false)?;
+    let schema = fields.required("schema", schema);
+    let version = fields.optional("version", checked(names::line));
+    let images = fields.or("images", Vec::new(), list(image));
+    let allow_cluster_admin = fields.or("allow-cluster-admin", false, switch);
+    let bounds = fields.section("kubernetes", |fields| {
+        let min = fields.or("min", Minor::OLDEST, checked(bound));
+        let max = fields.or("max", Minor::NEWEST, checked(bound));
+        Some((min?, max?))
+    });
+    fields.finish();
+    schema?;
+    let (min, max) = bounds?;
+    if !(min..=max).contains(&minor) {
+        let place = node.place(&["kubernetes"]);
+        let title = format!(
+            "add-on '{}' is for Kubernetes {min} to {max}, and the cluster has {minor}",
+            folder.name
+        );
+        let help = "take another version of the add-on, or out of 'kubernetes.addons'";
+        problems.add(Diagnostic::new(title).at(place).help(help));
+        return None;
+    }
+    Some(Descriptor {
+        version: version?,
+        images: images?,
+        allow_cluster_admin: allow_cluster_admin?,
+    })
+}
+
+fn image(node: &Node, problems: &Problems) -> Option<Image> {
+    let fields = Fields::top(node, problems, false)?;
+    let name = fields.required("name", parsed::<ImageName>);
+    let archive = fields.required("archive", checked(names::workspace_path));
+    let sha256 = fields.required("sha256", parsed::<Digest>);
+    fields.finish();
+    Some(Image { name: name?.to_string(), archive: archive?, sha256: sha256? })
+}
+
+/// A minor: `1.27`.
+fn bound(text: &str) -> Result<Minor, Complaint> {
+    let number = text.strip_prefix("1.").and_then(|minor| minor.parse().ok());
+    let number: u64 = number.ok_or_else(|| {
+        let what = format!("{} is no minor version of Kubernetes", quoted(text));
+        Complaint::new(what, "write it as 1.27")
+    })?;
+    Minor::new(number)
+}

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What `kiln plan --against` says of changes that people make, with the repository's profiles and
+//! overlays. `tests/golden/changes/NAME.txt` has each as it is printed.
+
+use std::{fs, process::Command};
+
+use kiln::{
+    diagnostic::Source,
+    digest::Digest,
+    plan::{
+        Given, Plan,
+        changes::{Changes, Side},
+        plan,
+    },
+    sys,
+    workspace::Workspace,
+};
+
+use crate::support::qemu::repository;
+
+const CLUSTER: &str = "schema: 1
+name: c
+version: '1'
+kubernetes: { version: v1.30.0, binaries: up }
+endpoint: { vip: 10.1.0.100, names: [api.kiln.test] }
+networks: { hosts: 10.1.0.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
+etcd: { members: [m1, m2, n1] }
+hosts:
+  m1: { role: master, address: 10.1.0.1 }
+  m2: { role: master, address: 10.1.0.2 }
+  n1: { role: node, address: 10.1.0.11 }
+  n2: { role: node, address: 10.1.0.12 }
+  l1: { role: lb, address: 10.1.0.21, vars: { priority: 100 } }
+  l2: { role: lb, address: 10.1.0.22, vars: { priority: 90 } }
+";
+
+/// Name of the golden, and what is replaced in the cluster file.
+const CASES: &[(&str, &[(&str, &str)])] = &[
+    ("nothing", &[]),
+    ("node-added", &[("  l1:", "  n3: { role: node, address: 10.1.0.13 }\n  l1:")]),
+    ("node-removed", &[("  n2: { role: node, address: 10.1.0.12 }\n", "")]),
+    (
+        "balancer-added",
+        &[("  l2:", "  l3: { role: lb, address: 10.1.0.23, vars: { priority: 80 } }\n  l2:")],
+    ),
+    (
+        "master-takes-over-etcd",
+        &[("m2, n1]", "m2, m3]"), ("  n1:", "  m3: { role: master, address: 10.1.0.3 }\n  n1:")],
+    ),
+    ("masters-added-to-one", &[("etcd: { members: [m1, m2, n1] }", "etcd: { members: [m1] }")]),
+    ("address-of-a-node", &[("10.1.0.12", "10.1.0.14")]),
+    ("address-of-a-master", &[("10.1.0.2 ", "10.1.0.4 ")]),
+    ("endpoint", &[("10.1.0.100", "10.1.0.101")]),
+    ("role", &[("n2: { role: node", "n2: { role: lb")]),
+    ("metadata", &[("priority: 90", "priority: 95")]),
+];
+
+fn plans(text: &str) -> (Workspace, Vec<Plan>) {
+    let workspace = sys::workspace::load(repository()).unwrap();
+    let workspace = Workspace { cluster: Source::new("cluster.yaml", text), ..workspace };
+    let given = Given { epoch: 0, init: Digest::of(b"") };
+    let plans = plan(&workspace, &[], given).unwrap_or_else(|invalid| panic!("{invalid}"));
+    (workspace, plans)
+}
+
+fn between(old: &str, new: &str) -> Changes {
+    let ((old_workspace, old), (new_workspace, new)) = (plans(old), plans(new));
+    let side =
+        |workspace, plans: &'static [Plan]| Side { cluster: &plans[0].cluster, plans, workspace };
+    let (old, new): (&'static [Plan], &'static [Plan]) = (old.leak(), new.leak());
+    Changes::between(side(&old_workspace, old), side(&new_workspace, new))
+}
+
+#[test]
+fn every_change_says_what_it_touches_and_what_to_do_in_which_order() {
+    let folder = repository().join("tests/golden/changes");
+    let mut wrong = Vec::new();
+    for (name, edits) in CASES {
+        let mut text = CLUSTER.to_owned();
+        for (from, to) in *edits {
+            assert_eq!(text.matches(from).count(), 1, "'{from}' stands once, for {name}");
+            text = text.replace(from, to);
+        }
+        // A cluster of one member grows.
+        let (old, new) = if *name == "masters-added-to-one" {
+            (text.as_str(), CLUSTER)
+        } else {
+            (CLUSTER, text.as_str())
+        };
+        let found = between(old, new).to_string();
+        let path = folder.join(format!("{name}.txt"));
+        if std::env::var_os("KILN_BLESS").is_some() {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(&path, &found).unwrap();
+        }
+        if fs::read_to_string(&path).unwrap_or_default() != found {
+            wrong.push(format!("{name}: found\n{found}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(fs::read_dir(folder).unwrap().count(), CASES.len(), "a golden has no case");
+}
+
+#[test]
+fn the_program_compares_with_a_file_that_need_not_lie_in_the_workspace() {
+    let folder = tempfile::tempdir().unwrap();
+    let older = folder.path().join("older.yaml");
+    let text = fs::read_to_string(repository().join("cluster.yaml")).unwrap();
+    let run = |text: &str, more: &[&str]| {
+        fs::write(&older, text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kiln"));
+        command.arg("-C").arg(repository()).args(["plan", "--against"]).arg(&older).args(more);
+        command.output().unwrap()
+    };
+    let same = run(&text, &[]);
+    assert_eq!(String::from_utf8_lossy(&same.stdout), "no machine has to change\n");
+    let renumbered = run(&text.replace("192.168.31.71", "192.168.31.72"), &["--json"]);
+    let changes: serde_json::Value = serde_json::from_slice(&renumbered.stdout).unwrap();
+    assert_eq!(changes["hosts"][0]["host"], "k8s-node-2");
+    assert_eq!(changes["hosts"][0]["change"]["address"]["to"], "192.168.31.71/24");
+    let broken = run("nmae: x\n", &[]);
+    let said = String::from_utf8_lossy(&broken.stderr).into_owned();
+    assert_eq!(broken.status.code(), Some(2), "{said}");
+    assert!(said.contains("older.yaml:1:1"), "{said}");
+}
