@@ -8,6 +8,7 @@
 //! generators:  arguments configs kubeconfig bootstrap          one question each
 //!              units pods                                      how a program is started
 //! result:      files                                           all of it, by machine
+//! inputs:      release program companions                      programs and packages that fit
 //! ```
 //!
 //! Everything is pure. What only a host knows stays a first-boot template's expression
@@ -18,6 +19,7 @@
 pub mod arguments;
 pub mod bootstrap;
 pub mod bring_up;
+pub mod companions;
 pub mod configs;
 pub mod document;
 pub mod etcd;
@@ -27,6 +29,8 @@ pub mod kinds;
 pub mod kubeconfig;
 pub mod pod_network;
 pub mod pods;
+pub mod program;
+pub mod release;
 pub mod requirements;
 pub mod role;
 pub mod settings;

@@ -75,7 +75,7 @@ pub fn choose(
         schema: SCHEMA,
         archives: archives.into_iter().collect(),
         roles: roles.clone(),
-        kubernetes: None,
+        kubernetes: BTreeMap::new(),
         packages: packages.into_values().collect(),
     })
 }
@@ -86,7 +86,7 @@ pub fn merge(locks: impl IntoIterator<Item = Lock>) -> Lock {
         schema: SCHEMA,
         archives: Vec::new(),
         roles: BTreeMap::new(),
-        kubernetes: None,
+        kubernetes: BTreeMap::new(),
         packages: Vec::new(),
     };
     let mut packages: BTreeMap<Key, LockedPackage> = BTreeMap::new();

@@ -37,6 +37,8 @@ pub struct LockedRole {
 pub enum Stale {
     #[error("role '{role}' is not in the lock")]
     Role { role: String },
+    #[error("{what}")]
+    Release { what: String },
     #[error("{} (locked {locked}, now {now})", .changes.join(", "))]
     Request { changes: Vec<String>, locked: String, now: String },
 }

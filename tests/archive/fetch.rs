@@ -132,7 +132,7 @@ fn lock(debs: &[Deb]) -> Lock {
         schema: 1,
         archives: vec![archive],
         roles: BTreeMap::from([("lb".to_owned(), role)]),
-        kubernetes: None,
+        kubernetes: BTreeMap::new(),
         packages: debs.iter().map(package).collect(),
     }
 }
