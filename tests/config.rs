@@ -184,6 +184,14 @@ const BAD: &[(&str, &[Change])] = &[
     ("network-forms", &[Edit("cluster.yaml", "10.244.0.0/16", "10.244.0.1/16"), Edit("cluster.yaml", "10.0.0.0/24", "10.0.0.0")]),
     ("dns-first", &[Edit("cluster.yaml", "10.0.0.2", "10.0.0.1")]),
     ("kubernetes-words", &[Write("cluster.yaml", KUBERNETES_WORDS)]),
+    (
+        "debian-from",
+        &[Write(
+            "profiles/lb.yaml",
+            b"packages: [haproxy]\nkernel: { package: linux }\n\
+              debian: { from: { haproxy: trixie-updates, Nginx: forky, runc: For-ky, curl: sid } }\n",
+        )],
+    ),
     ("kubernetes-future", &[kubernetes!("version: v1.37.0, node-version: v1.19.16")]),
     ("kubernetes-newer-nodes", &[kubernetes!("version: v1.30.1, node-version: v1.31.0")]),
     ("kubernetes-old-nodes", &[kubernetes!("version: v1.27.16, node-version: v1.24.17")]),

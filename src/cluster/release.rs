@@ -5,7 +5,7 @@
 use super::Kubernetes;
 use crate::{
     diagnostic::{Diagnostic, Problems},
-    kubernetes::version::Client,
+    kubernetes::{release::VERSION, version::Client},
     yaml::Node,
 };
 
@@ -41,7 +41,7 @@ pub(super) fn check(kubernetes: &Kubernetes, node: &Node, problems: &Problems) {
             Diagnostic::new(title)
                 .at(node.place(&["kubernetes", "binaries"]))
                 .also(place, "the other version")
-                .help("write '{version}' where the version stands in the path or address"),
+                .help(format!("write '{VERSION}' where the version stands in the path or address")),
         );
     }
 }

@@ -26,7 +26,8 @@ pub const MAX_PROGRAM: Bytes = Bytes::mib(512);
 /// Most bytes of a bundle. Those of the Kubernetes project have some 400 MiB.
 pub const MAX_BUNDLE: Bytes = Bytes::mib(2048);
 
-const VERSION: &str = "{version}";
+/// Stands for the version in a path or address.
+pub const VERSION: &str = "{version}";
 const PROGRAM: &str = "{program}";
 
 /// Where the programs of a release come from, as it is written.

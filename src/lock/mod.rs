@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 pub use release::{LockedFile, LockedRelease, Releases};
-pub(crate) use request::suites;
 pub use request::{LockedRole, Stale};
+pub(crate) use request::{suites, suites_of_base};
 
 use crate::{digest::Digest, kubernetes::version::Version, plan::Plan};
 

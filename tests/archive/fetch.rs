@@ -111,6 +111,7 @@ fn lock(debs: &[Deb]) -> Lock {
         install: BTreeSet::new(),
         omit: BTreeSet::new(),
         prefer: BTreeMap::new(),
+        from: BTreeMap::new(),
     };
     let package = |deb: &Deb| LockedPackage {
         name: deb.name.clone(),

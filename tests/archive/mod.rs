@@ -3,4 +3,5 @@
 
 mod fetch;
 mod lock;
+mod mixed;
 mod release;
