@@ -68,6 +68,13 @@ impl Fetcher {
     ) -> Result<LockedRelease> {
         let Release { version, source, programs } = release;
         let pinned = |bundle, programs| LockedRelease { bundle, programs };
+        // Without a network, what was published is what the lock says was.
+        if let Some(old) = old.filter(|old| old.differs_from(release).is_none())
+            && self.offline
+            && source.local(*version).is_none()
+        {
+            return Ok(old.of(programs));
+        }
         match source {
             Source::Folder(_) => {
                 let folder = workspace.join(source.local(*version).expect("it is local"));
@@ -135,6 +142,7 @@ impl Fetcher {
         let (client, task) = self.task(&new, "programs of Kubernetes");
         let fetched = parallel(self.jobs, &new, |file, stop| {
             let (path, locked) = self.take_published(&client, file, MAX_PROGRAM, &task, stop)?;
+            refuse_change(file, version, old(&file.name), Some(&locked))?;
             inspect(&file.name, version, &path, &file.url)?;
             Ok(locked)
         })?;
@@ -156,15 +164,14 @@ impl Fetcher {
             && old_bundle.is_some_and(|bundle| bundle.is_still(&file))
             && release.programs.iter().all(|name| old.programs.contains_key(*name))
         {
-            let mut same = old.clone();
-            same.programs.retain(|name, _| release.programs.contains(name.as_str()));
-            return Ok(same);
+            return Ok(old.of(&release.programs));
         }
         let files = [file];
         let (client, task) = self.task(&files, "bundle of Kubernetes");
         let stop = AtomicBool::new(false);
         let (path, bundle) = self.take_published(&client, &files[0], MAX_BUNDLE, &task, &stop)?;
         task.finish();
+        refuse_change(&files[0], release.version, old_bundle, Some(&bundle))?;
         Ok(LockedRelease { bundle: Some(bundle), programs: self.pin_bundled(&path, release)? })
     }
 
@@ -182,8 +189,7 @@ impl Fetcher {
         Ok(found)
     }
 
-    /// What is published for a file. A release never changes: if the lock has another checksum of
-    /// it, one of both is not the release.
+    /// What is published for a file, if it is what the lock says was.
     fn published(
         &self,
         name: &str,
@@ -191,25 +197,11 @@ impl Fetcher {
         version: Version,
         old: Option<&LockedFile>,
     ) -> Result<Published> {
-        let task = || format!("reading the checksum of '{name}'");
-        let sum = self.published_sum(name, url).with_context(task)?;
-        if let Some(before) = old.and_then(|old| old.published)
-            && before.kind() == sum.kind()
-            && before != sum
-        {
-            return Err(refuse(
-                format!(
-                    "{} of '{name}' {version} changed: kiln.lock has {}, '{url}' now has {}",
-                    sum.kind().name(),
-                    before.short(),
-                    sum.short()
-                ),
-                "a release never changes: find out which is right before anything else; to take \
-                 the new one on purpose, remove kiln.lock first",
-            ))
-            .with_context(task);
-        }
-        Ok(Published { name: name.to_owned(), url: url.to_owned(), sum })
+        let sum = self.published_sum(name, url);
+        let sum = sum.with_context(|| format!("reading the checksum of '{name}'"))?;
+        let file = Published { name: name.to_owned(), url: url.to_owned(), sum };
+        refuse_change(&file, version, old, None)?;
+        Ok(file)
     }
 
     fn published_sum(&self, name: &str, url: &str) -> Result<Sum> {
@@ -377,6 +369,48 @@ impl Fetcher {
 
 const NO_SUM: &str = "see what the address gives: it must be the digits that are published for the \
                       release, and perhaps the file's name";
+
+/// A release never changes: if the lock has another checksum of a file, one of both is not the
+/// release. `now` is the file itself, once it is here.
+fn refuse_change(
+    file: &Published,
+    version: Version,
+    old: Option<&LockedFile>,
+    now: Option<&LockedFile>,
+) -> Result<()> {
+    // What was locked out of the workspace is no release.
+    let Some((old, published)) = old.and_then(|old| Some((old, old.published?))) else {
+        return Ok(());
+    };
+    let before = [published, Sum::Sha256(old.sha256)];
+    let now = now.map(|now| Sum::Sha256(now.sha256));
+    for now in now.into_iter().chain([file.sum]) {
+        let changed = before.iter().find(|sum| sum.kind() == now.kind() && **sum != now);
+        if let Some(before) = changed {
+            let Published { name, url, .. } = file;
+            return Err(refuse(
+                format!(
+                    "{} of '{name}' {version} changed: kiln.lock has {}, '{url}' now has {}",
+                    now.kind().name(),
+                    before.short(),
+                    now.short()
+                ),
+                "a release never changes: find out which is right before anything else; to take \
+                 the new one on purpose, remove kiln.lock first",
+            ));
+        }
+    }
+    Ok(())
+}
+
+impl LockedRelease {
+    /// The same with these programs alone.
+    fn of(&self, programs: &BTreeSet<&'static str>) -> Self {
+        let mut release = self.clone();
+        release.programs.retain(|name, _| programs.contains(name.as_str()));
+        release
+    }
+}
 
 impl LockedFile {
     /// Whether a file is published as it was when it was pinned.

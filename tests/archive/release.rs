@@ -168,6 +168,40 @@ fn nodes_may_run_an_older_release_than_masters() {
 }
 
 #[test]
+fn a_release_that_changed_is_refused_whatever_is_published_of_it() {
+    let kubelet = program("kubelet", V);
+    let other = [&kubelet[..], b"x"].concat();
+    for (before, after) in [(Kind::Sha256, Kind::Sha512), (Kind::Sha512, Kind::Sha256)] {
+        let workspace = on_server();
+        publish_release(&workspace, V, before);
+        workspace.run(&["lock"]).done();
+        let path = place("kubelet", V);
+        workspace.server.remove(&format!("{path}.{}", before.name()));
+        publish(&workspace, &path, &kubelet, after);
+        workspace.run(&["lock"]).done();
+        workspace.server.remove(&format!("{path}.{}", after.name()));
+        publish(&workspace, &path, &other, before);
+        let lock = workspace.read("kiln.lock");
+        let report = workspace.run(&["lock"]).refused();
+        assert!(report.contains(&format!("cause: sha256 of 'kubelet' {V} changed: ")), "{report}");
+        assert_eq!(workspace.read("kiln.lock"), lock);
+    }
+}
+
+#[test]
+fn without_a_network_a_lock_keeps_what_was_published() {
+    let workspace = on_server();
+    publish_release(&workspace, V, Kind::Sha256);
+    workspace.run(&["lock"]).done();
+    let lock = workspace.read("kiln.lock");
+    workspace.run(&["lock", "--offline"]).done();
+    assert_eq!(workspace.read("kiln.lock"), lock);
+    cluster(&workspace, &format!("version: v1.34.2, binaries: '{SERVER}'"));
+    let report = end(&workspace.run(&["lock", "--offline"]).refused());
+    assert!(report.contains("and --offline forbids the network"), "{report}");
+}
+
+#[test]
 fn a_release_that_changed_is_refused() {
     let workspace = on_server();
     publish_release(&workspace, V, Kind::Sha256);
@@ -182,8 +216,7 @@ fn a_release_that_changed_is_refused() {
         format!(
             "error: pinning Kubernetes {V}\n\
              cause: sha256 of 'kubelet' {V} changed: kiln.lock has {}, \
-             'http://SERVER/release/{V}/bin/linux/amd64/kubelet' now has {} \
-             (reading the checksum of 'kubelet')\n\
+             'http://SERVER/release/{V}/bin/linux/amd64/kubelet' now has {}\n\
              help:  a release never changes: find out which is right before anything else; to take \
              the new one on purpose, remove kiln.lock first",
             short(&kubelet),
