@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Programs of Kubernetes: pinned from folders, archives and servers, and taken as they were pinned.
+//! Programs of Kubernetes: pinned from folders and servers, and taken as they were pinned.
 
 use std::{fs, path::Path};
 
@@ -17,15 +17,14 @@ use kiln::{
 use crate::support::{
     archive::{Fault, Suite},
     release::{
-        ARM64, MASTER, NODE, bundle, cluster, debs, digits, elf, gzip, place, program, publish,
-        publish_release, tar, workspace,
+        ARM64, MASTER, NODE, cluster, debs, digits, elf, place, program, publish, publish_release,
+        workspace,
     },
     workspace::Workspace,
 };
 
-const V: &str = "v1.34.1";
+pub(super) const V: &str = "v1.34.1";
 const SERVER: &str = "http://SERVER/release/{version}/bin/linux/amd64/{program}";
-const BUNDLE: &str = "release/v1.34.1/kubernetes-server-linux-amd64.tar.gz";
 
 fn on_server() -> Workspace {
     workspace(&format!("version: {V}, binaries: '{SERVER}'"))
@@ -40,14 +39,14 @@ fn in_folder() -> Workspace {
     workspace
 }
 
-fn put(workspace: &Workspace, name: &str, bytes: &[u8]) {
+pub(super) fn put(workspace: &Workspace, name: &str, bytes: &[u8]) {
     let path = workspace.path(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
 
 /// What the lock says of Kubernetes, with digits and sizes as they are.
-fn section(workspace: &Workspace) -> String {
+pub(super) fn section(workspace: &Workspace) -> String {
     let lock = workspace.read("kiln.lock");
     let lines: Vec<&str> =
         lock.lines().skip_while(|line| !line.starts_with("[kubernetes")).collect();
@@ -56,7 +55,7 @@ fn section(workspace: &Workspace) -> String {
 }
 
 /// The programs that a build of both roles would take.
-fn taken(workspace: &Workspace) -> anyhow::Result<Vec<&'static str>> {
+pub(super) fn taken(workspace: &Workspace) -> anyhow::Result<Vec<&'static str>> {
     let lock = Lock::parse(&workspace.read("kiln.lock")).unwrap();
     let text = workspace.read("cluster.yaml");
     let source = text.split("binaries: ").nth(1).unwrap().split(" }").next().unwrap();
@@ -84,14 +83,14 @@ fn taken(workspace: &Workspace) -> anyhow::Result<Vec<&'static str>> {
     Ok(taken)
 }
 
-fn all() -> Vec<&'static str> {
+pub(super) fn all() -> Vec<&'static str> {
     let mut names: Vec<_> = MASTER.into_iter().chain(NODE).collect();
     names.sort_unstable();
     names
 }
 
 /// The last lines of a report: before them, progress is told.
-fn end(report: &str) -> String {
+pub(super) fn end(report: &str) -> String {
     let lines: Vec<&str> = report.lines().collect();
     let start = lines.iter().rposition(|line| line.starts_with("error: ")).unwrap_or(0);
     lines[start..].join("\n")
@@ -357,104 +356,6 @@ fn a_download_that_breaks_off_goes_on_where_it_was() {
     let log = workspace.server.log();
     assert!(log.contains(&format!("GET /{path} bytes=700-")), "{log:#?}");
     assert_eq!(taken(&workspace).unwrap(), all());
-}
-
-#[test]
-fn an_archive_on_a_server_is_pinned_with_its_programs() {
-    for kind in Kind::ALL {
-        let workspace = workspace(&format!("version: {V}, binaries: 'http://SERVER/{BUNDLE}'"));
-        let bytes = bundle(V);
-        publish(&workspace, BUNDLE, &bytes, kind);
-        workspace.run(&["lock"]).done();
-        let expected = format!(
-            "[kubernetes.\"{V}\".bundle]\nsize = {}\nsha256 = \"{}\"\n\
-             url = \"http://SERVER/{BUNDLE}\"\npublished = \"{}:{}\"\n",
-            bytes.len(),
-            digits(Kind::Sha256, &bytes),
-            kind.name(),
-            digits(kind, &bytes),
-        );
-        let found = section(&workspace);
-        assert!(found.contains(&expected) && found.matches("url =").count() == 1, "{found}");
-        assert_eq!(taken(&workspace).unwrap(), all());
-        workspace.run(&["lock"]).done();
-        assert_eq!(section(&workspace), found);
-
-        fs::remove_dir_all(workspace.path("cache")).unwrap();
-        assert!(taken(&workspace).is_err());
-        workspace.run(&["fetch"]).done();
-        assert_eq!(taken(&workspace).unwrap(), all());
-    }
-}
-
-#[test]
-fn an_archive_in_the_workspace_is_read_plain_or_compressed() {
-    for (name, bytes) in [
-        ("server.tar.gz", bundle(V)),
-        ("server.tgz", bundle(V)),
-        ("server.tar", {
-            let mut plain = Vec::new();
-            let mut decoder = flate2::write::GzDecoder::new(&mut plain);
-            std::io::Write::write_all(&mut decoder, &bundle(V)).unwrap();
-            decoder.finish().unwrap();
-            plain
-        }),
-    ] {
-        let workspace = workspace(&format!("version: {V}, binaries: {name}"));
-        put(&workspace, name, &bytes);
-        workspace.run(&["lock"]).done();
-        assert_eq!(section(&workspace).matches(".programs.").count(), 6);
-        assert_eq!(taken(&workspace).unwrap(), all());
-        // The cache may be removed at any time.
-        fs::remove_dir_all(workspace.path("cache")).unwrap();
-        assert_eq!(taken(&workspace).unwrap(), all());
-        // Another archive under the same name is none that the lock knows.
-        fs::remove_dir_all(workspace.path("cache")).unwrap();
-        put(&workspace, name, &bundle("v1.34.11"));
-        let error = taken(&workspace).unwrap_err();
-        let report = Report(&error).to_string();
-        assert!(report.contains(" in '") && report.contains("differs: expected "), "{report}");
-    }
-}
-
-#[test]
-fn a_wrong_archive_is_refused() {
-    let kubelet = program("kubelet", V);
-    let refused = |bytes: &[u8]| {
-        let workspace = workspace(&format!("version: {V}, binaries: server.tar.gz"));
-        put(&workspace, "server.tar.gz", bytes);
-        let report = end(&workspace.run(&["lock"]).refused());
-        assert_eq!(workspace.read("kiln.lock"), "");
-        assert_eq!(workspace.files("escaped"), Vec::<std::path::PathBuf>::new());
-        report.strip_prefix(&format!("error: pinning Kubernetes {V}\n")).unwrap().to_owned()
-    };
-    let reading = "(reading 'DIR/server.tar.gz')".replace("DIR/", "./");
-    for (files, message, help) in [
-        (
-            vec![("../escaped/kubelet", &kubelet[..])],
-            "'../escaped/kubelet' leads out of the archive",
-            "take the archive that the Kubernetes project releases",
-        ),
-        (
-            vec![("a/kubelet", &kubelet[..]), ("b/kubelet", &kubelet[..50])],
-            "'a/kubelet' and 'b/kubelet' are different programs of one name",
-            "take an archive that has each program once",
-        ),
-        (
-            vec![("a/kubelet", &kubelet[..]), ("b/kubelet", &kubelet[..])],
-            "it has no 'kube-apiserver'",
-            "take the archive of the server programs, 'kubernetes-server-linux-amd64.tar.gz'",
-        ),
-    ] {
-        let expected = format!("cause: {message} {reading}\nhelp:  {help}");
-        assert_eq!(refused(&gzip(&tar(&files))), expected);
-    }
-    let whole = bundle(V);
-    let cut = refused(&whole[..whole.len() / 2]);
-    assert!(cut.starts_with("cause: "), "{cut}");
-    assert!(cut.ends_with(&format!("{reading}\nhelp:  fetch the archive again")), "{cut}");
-    let page = refused(&b"<!DOCTYPE html><title>Not Found</title>".repeat(100));
-    assert!(page.starts_with("cause: it is no whole tar archive: "), "{page}");
 }
 
 #[test]
