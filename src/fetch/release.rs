@@ -255,6 +255,12 @@ impl Fetcher {
     /// What of these the cache does not have.
     fn download(&self, programs: &[(&'static str, &LockedFile)]) -> Result<()> {
         let total = Bytes(programs.iter().map(|(_, program)| program.size).sum());
+        let is_missing = |program: &LockedFile| {
+            !sys::fs::exists(&self.store.program(&Sum::Sha256(program.sha256)))
+        };
+        let missing = programs.iter().filter(|(_, program)| is_missing(program));
+        let needed = Bytes(missing.map(|(_, program)| program.size).sum());
+        sys::space::require(self.store.root(), needed, "the programs", "--cache DIR")?;
         let count = format!("{} programs of Kubernetes", programs.len());
         let task =
             self.progress.bytes(format!("fetching {count}"), format!("fetched {count}"), total);
