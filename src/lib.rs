@@ -48,6 +48,7 @@ pub mod preview;
 pub mod qemu;
 pub mod seed;
 
+pub mod checksum;
 pub mod diagnostic;
 pub mod digest;
 pub mod error;

@@ -80,6 +80,24 @@ etcd: { members: [m1] }
 hosts: { m1: { role: master, address: 10.9.31.1 }, n1: { role: node, address: 10.9.31.7 } }
 ";
 
+/// A cluster with this under `kubernetes`.
+macro_rules! kubernetes {
+    ($section:literal) => {
+        Write(
+            "cluster.yaml",
+            concat!(
+                "schema: 1\nname: c\nversion: '1'\nkubernetes: { ",
+                $section,
+                " }\nendpoint: { vip: 10.9.0.100 }\n\
+                 networks: { hosts: 10.9.0.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }\n\
+                 etcd: { members: [m1] }\n\
+                 hosts: { m1: { role: master, address: 10.9.0.1 } }\n"
+            )
+            .as_bytes(),
+        )
+    };
+}
+
 /// A change of the good workspace.
 #[derive(Clone, Copy)]
 enum Change {
@@ -231,8 +249,36 @@ const BAD: &[(&str, &[Change])] = &[
     ("dns-first", &[Edit("cluster.yaml", "10.0.0.2", "10.0.0.1")]),
     ("kubernetes-words", &[Write("cluster.yaml", KUBERNETES_WORDS)]),
     (
-        "kubernetes-version",
-        &[Edit("cluster.yaml", "etcd:\n", "kubernetes: { version: v1.37.0, binaries: up }\netcd:\n")],
+        "debian-from",
+        &[Write(
+            "profiles/lb.yaml",
+            b"packages: [haproxy]\nkernel: { package: linux }\n\
+              debian: { from: { haproxy: trixie-updates, Nginx: forky, runc: For-ky, curl: sid } }\n",
+        )],
+    ),
+    ("kubernetes-future", &[kubernetes!("version: v1.37.0, node-version: v1.19.16")]),
+    ("kubernetes-newer-nodes", &[kubernetes!("version: v1.30.1, node-version: v1.31.0")]),
+    ("kubernetes-old-nodes", &[kubernetes!("version: v1.27.16, node-version: v1.24.17")]),
+    ("kubernetes-old-nodes-1-28", &[kubernetes!("version: v1.28.0, node-version: v1.24.17")]),
+    (
+        "kubernetes-node-proxy",
+        &[kubernetes!("version: v1.33.0, node-version: v1.30.14, proxy-mode: nftables")],
+    ),
+    (
+        "kubernetes-one-place",
+        &[kubernetes!("version: v1.30.1, node-version: v1.30.0, binaries: up")],
+    ),
+    (
+        "kubernetes-plain-http",
+        &[kubernetes!("version: v1.30.1, binaries: 'http://mirror.example/{version}/{program}'")],
+    ),
+    (
+        "kubernetes-binaries",
+        &[kubernetes!("version: v1.30.1, binaries: 'https://mirror.example/{version}/{programs}'")],
+    ),
+    (
+        "kubernetes-address",
+        &[kubernetes!("version: v1.30.1, binaries: 'https://mirror.example/{version}/'")],
     ),
     ("kubernetes-together", &[Write("cluster.yaml", KUBERNETES_TOGETHER)]),
     ("static-pods", &[Write("cluster.yaml", STATIC_PODS)]),

@@ -20,7 +20,7 @@ use kiln::{
         index,
         keyring::Keyring,
         release,
-        solve::{self, Request, Universe},
+        solve::{self, Request, Universe, mixed::Mixture},
         version::Version,
     },
     digest::Digest,
@@ -28,7 +28,7 @@ use kiln::{
     sys,
 };
 
-use crate::support::debian_apt::{Suite, apt};
+use crate::support::debian_apt::{BASE_AND_NEWER, Suite, apt, mixed_apt};
 
 #[test]
 fn the_packages_of_each_role_are_those_that_apt_chooses() {
@@ -52,6 +52,57 @@ fn larger_sets_are_those_that_apt_chooses() {
     ] {
         let base = ["base-files", "systemd-sysv", "linux-image-amd64"];
         compare_with_apt(&base.into_iter().chain(more.split(' ')).collect::<Vec<_>>());
+    }
+}
+
+/// Packages of a newer suite and what they need of it, among a base that is preferred.
+#[test]
+fn packages_of_a_newer_suite_with_what_they_need_can_be_installed() {
+    let [base_suite, newer_suite] = BASE_AND_NEWER;
+    let suites = mixed_apt().suites();
+    let universe = |name: &str| {
+        let suite = suites.iter().find(|suite| suite.name == name).expect(name);
+        let packages = index::parse(&suite.packages, "amd64").expect(name);
+        Universe::new("amd64", [(name.to_owned(), packages)]).expect(name)
+    };
+    let (base, newer) = (universe(base_suite), universe(newer_suite));
+    let always = ["base-files", "systemd-sysv", "linux-image-cloud-amd64", "haproxy", "openssl"];
+    // What is asked for, and what that needs of the newer suite.
+    for (names, needs) in [
+        (&["containerd"][..], &[][..]),
+        (&["runc"], &["base-files", "libc6"]),
+        (&["conntrack", "etcd-server"], &[]),
+        (&["nftables"], &["base-files", "libc6", "libgmp10", "libnftables1", "libnftnl11"]),
+    ] {
+        let from = names.iter().map(|name| (name.to_string(), newer_suite.to_owned())).collect();
+        let others = BTreeMap::from([(newer_suite.to_owned(), newer.clone())]);
+        let mixture = Mixture::new(base.clone(), others, &from).expect("well-formed");
+        let asked =
+            always.iter().chain(names).map(|name| (name.to_string(), "the test".to_owned()));
+        let request = Request { install: asked.collect(), ..Request::default() };
+        let solution = mixture.solve(&request).expect("has a solution");
+        let ours: BTreeMap<String, String> = solution
+            .packages()
+            .map(|candidate| &candidate.package)
+            .map(|package| (package.name.clone(), package.version.to_string()))
+            .collect();
+        let moved = solution.packages().filter(|candidate| &*candidate.archive == newer_suite);
+        let moved: BTreeSet<&str> = moved.map(|candidate| &*candidate.package.name).collect();
+        assert_eq!(moved, names.iter().chain(needs).copied().collect(), "{names:?}");
+        // apt chooses more of the newer suite than is needed; whether a choice can be installed, it
+        // judges well: every version is prescribed, and it must find nothing missing or broken.
+        let exact: Vec<String> =
+            ours.iter().map(|(name, version)| format!("{name}={version}")).collect();
+        let exact: Vec<&str> = exact.iter().map(String::as_str).collect();
+        let theirs = mixed_apt().simulate_install(&exact);
+        let differ = |name: &&String| ours.get(*name) != theirs.get(*name);
+        let all: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let differences: Vec<_> = all
+            .into_iter()
+            .filter(differ)
+            .map(|name| format!("{name}: ours {:?}, apt's {:?}", ours.get(name), theirs.get(name)))
+            .collect();
+        assert!(differences.is_empty(), "{names:?}: {differences:#?}");
     }
 }
 

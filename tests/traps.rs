@@ -42,7 +42,7 @@ fn with_minor(minor: Minor) -> Planned {
 }
 
 fn settings(planned: &Planned) -> Settings {
-    role::settings(planned.cluster()).unwrap()
+    role::settings(planned.cluster(), "master").unwrap()
 }
 
 /// How everybody but masters calls the API.

@@ -6,10 +6,10 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::Cluster;
+use super::{Cluster, release};
 use crate::{
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
-    kubernetes::requirements,
+    kubernetes::{NODE, requirements},
     yaml::Node,
 };
 
@@ -260,7 +260,8 @@ impl Check<'_> {
 
     fn kubernetes(&self) {
         let Some(kubernetes) = &self.cluster.kubernetes else { return };
-        let (mode, minor) = (kubernetes.proxy_mode, kubernetes.version.minor);
+        release::check(kubernetes, self.node, self.problems);
+        let (mode, minor) = (kubernetes.proxy_mode, kubernetes.version_of(NODE).minor);
         if let Err(complaint) = requirements::check_proxy_mode(mode, minor) {
             self.problems.add(complaint.at(self.node.place(&["kubernetes", "proxy-mode"])));
         }

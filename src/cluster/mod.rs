@@ -7,6 +7,7 @@
 mod address;
 mod check;
 mod read;
+mod release;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use crate::{
     kubernetes::{
         MASTER, NODE,
         pod_network::PodNetwork,
+        release::Source,
         settings::{ControlPlane, ProxyMode},
         version::Version,
     },
@@ -118,8 +120,14 @@ impl Cluster {
 #[serde(rename_all = "kebab-case")]
 pub struct Kubernetes {
     pub version: Version,
-    /// Folder of the server programs, below the workspace; `kiln.lock` has their digests.
-    pub binaries: String,
+    /// What nodes run, if it is not `version`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_version: Option<Version>,
+    /// Where the server programs come from; `kiln.lock` has their digests.
+    pub binaries: Source,
+    /// Whether they may come without encryption from beyond this machine.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_plain_http: bool,
     pub control_plane: ControlPlane,
     pub proxy_mode: ProxyMode,
     /// Prefix length of the part of `networks.pods` that each node gets.
@@ -127,6 +135,16 @@ pub struct Kubernetes {
     pub network: PodNetwork,
     /// Names of folders of `addons/`, in the order in which they are applied.
     pub addons: Vec<String>,
+}
+
+impl Kubernetes {
+    /// What the hosts of a role run.
+    pub fn version_of(&self, role: &str) -> Version {
+        match self.node_version {
+            Some(version) if role == NODE => version,
+            _ => self.version,
+        }
+    }
 }
 
 /// Where clients reach the API: the load balancers' virtual address.

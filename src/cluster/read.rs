@@ -13,7 +13,8 @@ use crate::{
     yaml::{
         self, Node,
         fields::{
-            Complaint, Fields, any, by_name, checked, choice, entries, list, number, parsed, schema,
+            Complaint, Fields, any, by_name, checked, choice, entries, list, number, parsed,
+            schema, switch,
         },
     },
 };
@@ -127,7 +128,9 @@ fn networks(fields: &Fields<'_>) -> Option<Networks> {
 fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
     use crate::kubernetes::settings::{ControlPlane, ProxyMode};
     let version = fields.required("version", checked(str::parse));
-    let binaries = fields.required("binaries", checked(names::workspace_path));
+    let node_version = fields.optional("node-version", checked(str::parse));
+    let binaries = fields.or("binaries", Default::default(), checked(str::parse));
+    let allow_plain_http = fields.or("allow-plain-http", false, switch);
     let planes = [("static-pods", ControlPlane::StaticPods), ("systemd", ControlPlane::Systemd)];
     let control_plane = fields.or("control-plane", ControlPlane::Systemd, choice(&planes));
     let modes = [ProxyMode::Ipvs, ProxyMode::Iptables, ProxyMode::Nftables];
@@ -138,7 +141,9 @@ fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
     let addons = fields.or("addons", Vec::new(), list(checked(names::addon)));
     Some(Kubernetes {
         version: version?,
+        node_version: node_version?,
         binaries: binaries?,
+        allow_plain_http: allow_plain_http?,
         control_plane: control_plane?,
         proxy_mode: proxy_mode?,
         node_prefix: node_prefix?,

@@ -46,6 +46,7 @@ struct Shared<'a> {
     folder: &'a Path,
     lock: &'a Lock,
     packages: BTreeMap<Digest, rootfs::Package>,
+    programs: kubernetes::Programs,
     blocks: BlockCache,
     scratch: &'a Scratch,
     /// What is baked, by role.
@@ -73,7 +74,9 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
     let mirror = plans.first().and_then(|plan| plan.cluster.mirror.as_deref());
     let fetcher = Fetcher::new(&args.network, mirror, store.clone(), progress.clone())?;
     let roles = plans.iter().map(|plan| plan.profile.role.clone()).collect();
+    kubernetes::check_companions(&plans, &lock, &progress)?;
     let fetched = fetcher.packages(&lock, &roles)?;
+    let programs = kubernetes::programs(&context.workspace, &fetcher, &plans, &lock)?;
 
     let out = context.workspace.join(&args.out);
     let scratch = Scratch::inside(&out)?;
@@ -83,6 +86,7 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
         folder: &context.workspace,
         lock: &lock,
         packages: unpack(&store, &fetched)?,
+        programs,
         blocks: store.blocks()?,
         scratch: &scratch,
         secrets,
@@ -253,14 +257,14 @@ fn assemble(shared: &Shared<'_>, plan: &Plan, secrets: &[NodeFile]) -> Result<Ro
             Ok((path.clone(), sys::fs::pinned(&source, &binary.sha256)?))
         })
         .collect::<Result<_>>()?;
-    let programs = kubernetes::programs(shared.folder, plan, shared.lock)?;
+    let none = Vec::new();
     rootfs::assemble(&rootfs::Inputs {
         plan,
         packages: &packages,
         overlays: &shared.workspace.overlays_of(&plan.profile),
         init: Content::bytes(crate::KILN_INIT),
         binaries: &binaries,
-        programs: &programs,
+        programs: shared.programs.get(&plan.profile.role).unwrap_or(&none),
         secrets,
     })
     .context("assembling the root")

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::Context;
+use super::{Context, kubernetes};
 use crate::{cli, fetch::Fetcher, lock, progress::Progress, store::Store};
 
 pub(super) fn run(context: &Context, args: &cli::Fetch) -> Result<()> {
@@ -13,5 +13,6 @@ pub(super) fn run(context: &Context, args: &cli::Fetch) -> Result<()> {
     let progress = Progress::new(context.quiet);
     let fetcher = Fetcher::new(&args.network, mirror, Store::new(&context.cache), progress)?;
     let roles = plans.iter().map(|plan| plan.profile.role.clone()).collect();
-    fetcher.packages(&lock, &roles).map(drop)
+    fetcher.packages(&lock, &roles)?;
+    kubernetes::fetch(&context.workspace, &fetcher, &plans, &lock)
 }

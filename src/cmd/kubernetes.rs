@@ -8,63 +8,127 @@ use anyhow::{Context as _, Result};
 use crate::{
     cluster::{Cluster, Delivery},
     error::refuse,
+    fetch::{Fetcher, release::Program},
     kubernetes::{
-        role::{self, Program},
-        secrets,
+        companions,
+        release::{self, Release},
+        role, secrets,
     },
-    lock::{Lock, LockedKubernetes, LockedProgram},
+    lock::{Lock, Releases},
     pki::{Material, delivery::NodeFile, leaves::Scope},
     plan::Plan,
+    progress::Progress,
     seed, sys,
     tree::Content,
 };
 
-/// The programs as they are now, for the lock; none if the cluster runs no Kubernetes.
-pub(super) fn pin(workspace: &Path, plans: &[Plan]) -> Result<Option<LockedKubernetes>> {
-    let Some(kubernetes) = plans.iter().find_map(|plan| plan.cluster.kubernetes.as_ref()) else {
-        return Ok(None);
+/// The programs of each role, and where they go in its image.
+pub(super) type Programs = BTreeMap<String, Vec<(role::Program, Content)>>;
+
+/// The programs as they are now, for the lock; `old` is the lock until now.
+pub(super) fn pin(
+    workspace: &Path,
+    fetcher: &Fetcher,
+    plans: &[Plan],
+    old: Option<&Lock>,
+) -> Result<Releases> {
+    let pin = |release: Release<'_>| {
+        let old = old.and_then(|old| old.kubernetes.get(&release.version));
+        let pinned = fetcher.pin_release(workspace, &release, old);
+        let pinned = pinned.with_context(|| format!("pinning Kubernetes {}", release.version))?;
+        Ok((release.version, pinned))
     };
-    let folder = workspace.join(&kubernetes.binaries);
-    let mut programs = BTreeMap::new();
-    let all = plans.iter().flat_map(|plan| role::programs(&plan.cluster, &plan.profile.role));
-    for name in all.map(|program| program.name) {
-        let path = folder.join(name);
-        if !sys::fs::exists(&path) {
-            return Err(refuse(
-                format!("there is no '{}'", path.display()),
-                "run 'make kubernetes', or name the folder of the server programs under \
-                 'kubernetes.binaries' of cluster.yaml",
-            ))
-            .with_context(|| format!("pinning Kubernetes {}", kubernetes.version));
-        }
-        let (size, sha256) = sys::fs::digest(&path)?;
-        programs.insert(name.to_owned(), LockedProgram { size, sha256 });
-    }
-    Ok(Some(LockedKubernetes { version: kubernetes.version.to_string(), programs }))
+    releases(plans).into_iter().map(pin).collect()
 }
 
-/// The programs that a role runs, compared with the lock.
+/// Whether a lock pins precisely the releases that the plans ask for.
+pub(super) fn is_pinned(lock: &Lock, plans: &[Plan]) -> bool {
+    let releases = releases(plans);
+    lock.kubernetes.len() == releases.len()
+        && releases.iter().all(|release| {
+            let locked = lock.kubernetes.get(&release.version);
+            locked.is_some_and(|locked| locked.differs_from(release).is_none())
+        })
+}
+
+/// Downloads what the lock pins and the workspace does not have.
+pub(super) fn fetch(
+    workspace: &Path,
+    fetcher: &Fetcher,
+    plans: &[Plan],
+    lock: &Lock,
+) -> Result<()> {
+    for release in releases(plans) {
+        if release.source.local(release.version).is_none() {
+            take(workspace, fetcher, &release, lock)?;
+        }
+    }
+    Ok(())
+}
+
+/// The programs that each role runs, compared with the lock.
 pub(super) fn programs(
     workspace: &Path,
-    plan: &Plan,
+    fetcher: &Fetcher,
+    plans: &[Plan],
     lock: &Lock,
-) -> Result<Vec<(Program, Content)>> {
-    let Some(kubernetes) = &plan.cluster.kubernetes else { return Ok(Vec::new()) };
-    let task = || format!("taking the programs of Kubernetes {}", kubernetes.version);
-    let stale = |what: String| refuse(what, "run 'kiln lock' and commit the new lock");
-    let version = kubernetes.version.to_string();
-    let locked = lock.kubernetes.as_ref().filter(|locked| locked.version == version);
-    let locked =
-        locked.ok_or_else(|| stale("kiln.lock does not pin them".to_owned())).with_context(task)?;
-    let folder = workspace.join(&kubernetes.binaries);
-    let take = |program: Program| {
-        let name = program.name;
-        let pin = locked.programs.get(name);
-        let pin = pin.ok_or_else(|| stale(format!("kiln.lock does not pin '{name}'")))?;
-        Ok((program, sys::fs::pinned(&folder.join(name), &pin.sha256)?))
-    };
-    let programs = role::programs(&plan.cluster, &plan.profile.role).into_iter().map(take);
-    programs.collect::<Result<_>>().with_context(task)
+) -> Result<Programs> {
+    let mut programs = Programs::new();
+    let releases = releases(plans);
+    let mut taken = BTreeMap::new();
+    for release in &releases {
+        let found = take(workspace, fetcher, release, lock)?;
+        taken.extend(
+            found
+                .into_iter()
+                .map(|(name, program)| ((release.version, name), program.into_content())),
+        );
+    }
+    for plan in plans {
+        let role = &plan.profile.role;
+        let Some(kubernetes) = &plan.cluster.kubernetes else { continue };
+        let version = kubernetes.version_of(role);
+        let of_role = role::programs(&plan.cluster, role).into_iter().filter_map(|program| {
+            let content = taken.get(&(version, program.name))?.clone();
+            Some((program, content))
+        });
+        programs.insert(role.clone(), of_role.collect());
+    }
+    Ok(programs)
+}
+
+fn take(
+    workspace: &Path,
+    fetcher: &Fetcher,
+    release: &Release<'_>,
+    lock: &Lock,
+) -> Result<BTreeMap<&'static str, Program>> {
+    let locked = lock.kubernetes.get(&release.version);
+    locked
+        .context("kiln.lock does not pin them")
+        .and_then(|locked| fetcher.programs(workspace, release, locked))
+        .with_context(|| format!("taking the programs of Kubernetes {}", release.version))
+}
+
+/// All plans are of one cluster.
+fn releases(plans: &[Plan]) -> Vec<Release<'_>> {
+    let roles = plans.iter().map(|plan| plan.profile.role.as_str());
+    plans.first().map_or_else(Vec::new, |plan| release::releases(&plan.cluster, roles))
+}
+
+/// Refuses packages that are too old for the Kubernetes that they run beside, and says which could
+/// be better.
+pub(super) fn check_companions(plans: &[Plan], lock: &Lock, progress: &Progress) -> Result<()> {
+    for plan in plans {
+        let role = &plan.profile.role;
+        let packages = lock.packages_of(role);
+        let packages = packages.map(|package| (package.name.as_str(), package.version.as_str()));
+        let wishes = companions::check(&plan.cluster, role, packages)
+            .map_err(|old| refuse(&old, old.help(role)))
+            .with_context(|| format!("comparing the packages of role '{role}' with Kubernetes"))?;
+        wishes.iter().for_each(|wish| progress.say(format!("warning: {wish}")));
+    }
+    Ok(())
 }
 
 /// Certificates, keys and tokens that a role's image carries, and a warning of those that
@@ -75,7 +139,7 @@ pub(super) fn baked(workspace: &Path, plan: &Plan) -> Result<(Vec<NodeFile>, Vec
         return Ok((Vec::new(), Vec::new()));
     }
     let scope = Scope::Role(plan.profile.role.clone());
-    take(cluster, &scope, &sys::vault::read(workspace)?)
+    held(cluster, &scope, &sys::vault::read(workspace)?)
         .with_context(|| format!("taking the certificates and keys of {scope}"))
 }
 
@@ -88,10 +152,11 @@ pub(super) fn seeded(
     if !seed::are_secrets(cluster) {
         return Ok((Vec::new(), Vec::new()));
     }
-    take(cluster, &Scope::Host(host.to_owned()), &sys::vault::read(workspace)?)
+    held(cluster, &Scope::Host(host.to_owned()), &sys::vault::read(workspace)?)
 }
 
-fn take(
+/// What `scope` holds, and what of it ends soon.
+fn held(
     cluster: &Cluster,
     scope: &Scope,
     material: &Material,

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::Context;
+use super::{Context, kubernetes};
 use crate::{
     cli,
     error::refuse,
@@ -32,15 +32,16 @@ pub(super) fn run(context: &Context, args: &cli::Lock) -> Result<()> {
             plans.iter().try_for_each(|plan| lock::file::matches(old, plan))?;
             match fetcher.repair(&plans, old)? {
                 Some(new) => new,
-                None if has_programs(old, &plans) => return Ok(()),
+                None if kubernetes::is_pinned(old, &plans) => return Ok(()),
                 None => old.clone(),
             }
         }
         _ => fetcher.lock(&plans, old.as_ref())?,
     };
+    kubernetes::check_companions(&plans, &new, &progress)?;
     new.kubernetes = match &old {
-        Some(old) if args.repair && has_programs(old, &plans) => old.kubernetes.clone(),
-        _ => super::kubernetes::pin(&context.workspace, &plans)?,
+        Some(old) if args.repair && kubernetes::is_pinned(old, &plans) => old.kubernetes.clone(),
+        _ => kubernetes::pin(&context.workspace, &fetcher, &plans, old.as_ref())?,
     };
     if old.as_ref().is_some_and(|old| old.chooses_the_same(&new)) {
         progress.say(format!("{} is up to date", lock::FILE));
@@ -51,13 +52,6 @@ pub(super) fn run(context: &Context, args: &cli::Lock) -> Result<()> {
     let (packages, roles) = (count(new.packages.len(), "package"), count(plans.len(), "role"));
     progress.say(format!("{} pins {packages} for {roles}", lock::FILE));
     Ok(())
-}
-
-/// Whether the lock pins the programs of the cluster's Kubernetes, or needs none.
-fn has_programs(lock: &Lock, plans: &[Plan]) -> bool {
-    let wanted = plans.first().and_then(|plan| plan.cluster.kubernetes.as_ref());
-    let wanted = wanted.map(|kubernetes| kubernetes.version.to_string());
-    wanted == lock.kubernetes.as_ref().map(|locked| locked.version.clone())
 }
 
 fn refuse_foreign_roles(lock: &Lock, plans: &[Plan]) -> Result<()> {

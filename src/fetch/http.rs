@@ -17,7 +17,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use ureq::{
-    Agent,
+    Agent, Body,
     config::Config,
     http::{Response, StatusCode, Uri, header, uri::Authority},
     tls::{RootCerts, TlsConfig},
@@ -28,7 +28,7 @@ use ureq::{
 };
 
 use crate::{
-    digest::{Digest, Hasher},
+    checksum::{Sum, SumHasher},
     error::refuse,
     progress::Item,
     sys::interrupt,
@@ -49,6 +49,46 @@ const STALL: Duration = Duration::from_secs(30);
 pub(super) struct Client {
     agent: Agent,
     backoff: Duration,
+    origin: Origin,
+}
+
+/// What is read, for what can be done if it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A Debian archive: signed, so that any way to it will do.
+    Archive,
+    /// A release of Kubernetes: its checksums come the same way, so that way must stay safe.
+    Release,
+}
+
+impl Origin {
+    /// The next step if an address does not answer well.
+    const fn check(self) -> &'static str {
+        match self {
+            Self::Archive => "check the mirror's address and the proxy settings",
+            Self::Release => "check the address under 'kubernetes.binaries' and the proxy settings",
+        }
+    }
+
+    /// The next step if nobody answers.
+    const fn out_of_reach(self) -> &'static str {
+        match self {
+            Self::Archive => "check the network, the proxy settings, and the mirror's address",
+            Self::Release => {
+                "check the network, the proxy settings, and the address under 'kubernetes.binaries'"
+            }
+        }
+    }
+
+    /// The next step if the bytes are not those that were expected.
+    const fn retry(self) -> &'static str {
+        match self {
+            Self::Archive => "nothing was kept; retry, or name another mirror with --mirror URL",
+            Self::Release => {
+                "nothing was kept; retry, or name another source under 'kubernetes.binaries'"
+            }
+        }
+    }
 }
 
 /// What an address gives.
@@ -62,8 +102,24 @@ pub(super) enum Outcome<T> {
 /// The file that must come out of a download.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected {
-    pub(super) size: u64,
-    pub(super) sha256: Digest,
+    pub(super) size: Size,
+    pub(super) sum: Sum,
+}
+
+/// Bytes of a file that must come out of a download.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Size {
+    Exactly(u64),
+    /// Nothing says how many; never more than these.
+    AtMost(u64),
+}
+
+impl Size {
+    pub(super) const fn limit(self) -> u64 {
+        match self {
+            Self::Exactly(size) | Self::AtMost(size) => size,
+        }
+    }
 }
 
 /// Why one try gave nothing.
@@ -103,7 +159,7 @@ impl Client {
             .build();
         let connector = DefaultConnector::new();
         let agent = Agent::with_parts(config, connector, RememberingResolver::default());
-        Self { agent, backoff: BACKOFF }
+        Self { agent, backoff: BACKOFF, origin: Origin::Archive }
     }
 
     /// The same with another pause between tries.
@@ -111,6 +167,12 @@ impl Client {
     pub(super) fn with_backoff(mut self, backoff: Duration) -> Self {
         self.backoff = backoff;
         self
+    }
+
+    /// The same for what is not signed: an address with https leads to no other without.
+    #[must_use]
+    pub(super) fn for_releases(&self) -> Self {
+        Self { origin: Origin::Release, ..self.clone() }
     }
 
     /// All bytes of a small file.
@@ -139,12 +201,31 @@ impl Client {
             return Ok(crate::sys::fs::exists(path));
         }
         self.persist(url, || {
-            let response = self.agent.head(url).call().map_err(|error| judge(url, error))?;
-            match classify(url, &response)? {
+            let response = self.head(url)?;
+            match self.classify(url, &response)? {
                 Outcome::Found(()) => Ok(true),
                 Outcome::Missing(_) => Ok(false),
             }
         })
+    }
+
+    /// How many bytes a file has, if its server says so; for people only.
+    pub(super) fn size(&self, url: &str) -> Option<u64> {
+        if let Some(path) = file_path(url) {
+            return crate::sys::fs::len_if_present(path).ok().flatten();
+        }
+        let response =
+            self.head(url).ok().filter(|response| response.status() == StatusCode::OK)?;
+        response.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    fn head(&self, url: &str) -> Try<Response<Body>> {
+        let request = self.agent.head(url).config().https_only(self.keeps_https(url)).build();
+        request.call().map_err(|error| self.judge(url, error))
+    }
+
+    fn keeps_https(&self, url: &str) -> bool {
+        self.origin == Origin::Release && url.starts_with("https://")
     }
 
     /// Completes `partial`, which holds a beginning of the file or nothing.
@@ -171,19 +252,19 @@ impl Client {
         stop: &AtomicBool,
     ) -> Try<Outcome<()>> {
         let mut len = partial.metadata()?.len();
-        if len > expected.size {
+        if len > expected.size.limit() {
             len = clear(partial)?;
         }
         let resumed = len > 0;
-        let mut hasher = hash_beginning(partial, len)?;
-        if len < expected.size {
+        let mut hasher = hash_beginning(partial, len, &expected.sum)?;
+        if len < expected.size.limit() {
             let (mut body, offset) = match self.open(url, len)? {
                 Outcome::Found(found) => found,
                 Outcome::Missing(who) => return Ok(Outcome::Missing(who)),
             };
             if offset != len {
                 len = clear(partial)?;
-                hasher = Hasher::new();
+                hasher = expected.sum.hasher();
             }
             partial.seek(SeekFrom::Start(len))?;
             item.at(len);
@@ -194,28 +275,30 @@ impl Client {
                     return Err(anyhow::Error::msg("stopped").into());
                 }
                 len += count as u64;
-                if len > expected.size {
+                if len > expected.size.limit() {
                     clear(partial)?;
-                    return Err(too_long(url, expected).into());
+                    return Err(self.too_long(url, expected.size).into());
                 }
                 partial.write_all(&buffer[..count]).context("writing into the cache")?;
                 hasher.update(&buffer[..count]);
                 item.at(len);
             }
         }
-        if len < expected.size {
-            let wanted = Bytes(expected.size);
-            return Err(Failure::Passing(format!("it ended after {} of {wanted}", Bytes(len))));
+        if let Size::Exactly(wanted) = expected.size
+            && len < wanted
+        {
+            let (len, wanted) = (Bytes(len), Bytes(wanted));
+            return Err(Failure::Passing(format!("it ended after {len} of {wanted}")));
         }
         let found = hasher.finish();
-        if found == expected.sha256 {
+        if found == expected.sum {
             return Ok(Outcome::Found(()));
         }
         clear(partial)?;
         if resumed {
             return Err(Failure::Passing("its parts do not fit together".to_owned()));
         }
-        Err(altered(url, expected, found).into())
+        Err(self.altered(url, len, &expected.sum, &found).into())
     }
 
     /// The bytes from `offset` on, or from the beginning, and which of both.
@@ -223,15 +306,16 @@ impl Client {
         if let Some(path) = file_path(url) {
             return open_file(path, offset);
         }
-        let mut request = self.agent.get(url).header(header::ACCEPT_ENCODING, "identity");
+        let request = self.agent.get(url).config().https_only(self.keeps_https(url)).build();
+        let mut request = request.header(header::ACCEPT_ENCODING, "identity");
         if offset > 0 {
             request = request.header(header::RANGE, format!("bytes={offset}-"));
         }
-        let response = request.call().map_err(|error| judge(url, error))?;
+        let response = request.call().map_err(|error| self.judge(url, error))?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && offset > 0 {
             return self.open(url, 0);
         }
-        if let Outcome::Missing(who) = classify(url, &response)? {
+        if let Outcome::Missing(who) = self.classify(url, &response)? {
             return Ok(Outcome::Missing(who));
         }
         let start = match response.status() {
@@ -258,7 +342,7 @@ impl Client {
                 Err(Failure::Passing(reason)) if tries == TRIES => {
                     return Err(refuse(
                         format!("'{}' is out of reach: {reason} ({TRIES} tries)", shown(url)),
-                        "check the network, the proxy settings, and the mirror's address",
+                        self.origin.out_of_reach(),
                     ));
                 }
                 Err(Failure::Passing(_)) => interrupt::wait(pause)?,
@@ -266,6 +350,58 @@ impl Client {
             tries += 1;
             pause *= 2;
         }
+    }
+
+    /// Which answers are final: what the server says about this very request.
+    fn classify<B>(&self, url: &str, response: &Response<B>) -> Try<Outcome<()>> {
+        let status = response.status();
+        match status.as_u16() {
+            404 | 410 => Ok(Outcome::Missing(format!("'{}' answers {status}", shown(url)))),
+            408 | 425 | 429 | 500.. => Err(Failure::Passing(format!("it answers {status}"))),
+            200 | 206 => Ok(Outcome::Found(())),
+            _ => {
+                let fact = format!("'{}' answers {status}", shown(url));
+                Err(refuse(fact, self.origin.check()).into())
+            }
+        }
+    }
+
+    fn judge(&self, url: &str, error: ureq::Error) -> Failure {
+        use ureq::Error;
+        match error {
+            Error::Io(error) => Failure::Passing(error.to_string()),
+            Error::Timeout(_)
+            | Error::HostNotFound
+            | Error::ConnectionFailed
+            | Error::Protocol(_) => Failure::Passing(error.to_string()),
+            _ => {
+                let fact = format!("'{}' is not readable: {error}", shown(url));
+                Failure::Final(refuse(fact, self.origin.check()))
+            }
+        }
+    }
+
+    fn too_long(&self, url: &str, size: Size) -> anyhow::Error {
+        let host = host(url);
+        let fact = match size {
+            Size::Exactly(size) => {
+                format!("size differs: expected {}, '{host}' gives more", Bytes(size))
+            }
+            Size::AtMost(limit) => format!("'{host}' gives more than {}", Bytes(limit)),
+        };
+        refuse(fact, self.origin.retry())
+    }
+
+    fn altered(&self, url: &str, len: u64, expected: &Sum, found: &Sum) -> anyhow::Error {
+        let fact = format!(
+            "{} differs: expected {}, found {} ({} from '{}')",
+            expected.kind().name(),
+            expected.short(),
+            found.short(),
+            Bytes(len),
+            host(url)
+        );
+        refuse(fact, self.origin.retry())
     }
 }
 
@@ -332,40 +468,11 @@ fn clear(partial: &File) -> io::Result<u64> {
     partial.set_len(0).map(|()| 0)
 }
 
-fn hash_beginning(mut partial: &File, len: u64) -> Result<Hasher> {
-    let mut hasher = Hasher::new();
+fn hash_beginning(mut partial: &File, len: u64, sum: &Sum) -> Result<SumHasher> {
+    let mut hasher = sum.hasher();
     partial.seek(SeekFrom::Start(0)).context("reading the cache")?;
     io::copy(&mut partial.take(len), &mut hasher).context("reading the cache")?;
     Ok(hasher)
-}
-
-/// Which answers are final: what the server says about this very request.
-fn classify<B>(url: &str, response: &Response<B>) -> Try<Outcome<()>> {
-    let status = response.status();
-    match status.as_u16() {
-        404 | 410 => Ok(Outcome::Missing(format!("'{}' answers {status}", shown(url)))),
-        408 | 425 | 429 | 500.. => Err(Failure::Passing(format!("it answers {status}"))),
-        200 | 206 => Ok(Outcome::Found(())),
-        _ => Err(refuse(
-            format!("'{}' answers {status}", shown(url)),
-            "check the mirror's address and the proxy settings",
-        )
-        .into()),
-    }
-}
-
-fn judge(url: &str, error: ureq::Error) -> Failure {
-    use ureq::Error;
-    match error {
-        Error::Io(error) => Failure::Passing(error.to_string()),
-        Error::Timeout(_) | Error::HostNotFound | Error::ConnectionFailed | Error::Protocol(_) => {
-            Failure::Passing(error.to_string())
-        }
-        _ => Failure::Final(refuse(
-            format!("'{}' is not readable: {error}", shown(url)),
-            "check the mirror's address and the proxy settings",
-        )),
-    }
 }
 
 /// `Content-Range: bytes START-END/SIZE`
@@ -373,27 +480,6 @@ fn range_start<B>(response: &Response<B>) -> Option<u64> {
     let range = response.headers().get(header::CONTENT_RANGE)?.to_str().ok()?;
     range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
 }
-
-fn too_long(url: &str, expected: Expected) -> anyhow::Error {
-    refuse(
-        format!("size differs: expected {}, '{}' gives more", Bytes(expected.size), host(url)),
-        KEPT_NOTHING,
-    )
-}
-
-fn altered(url: &str, expected: Expected, found: Digest) -> anyhow::Error {
-    let (wanted, size) = (expected.sha256.short(), Bytes(expected.size));
-    refuse(
-        format!(
-            "sha256 differs: expected {wanted}, found {} ({size} from '{}')",
-            found.short(),
-            host(url)
-        ),
-        KEPT_NOTHING,
-    )
-}
-
-const KEPT_NOTHING: &str = "nothing was kept; retry, or name another mirror with --mirror URL";
 
 /// An address for people: without user and password.
 pub(super) fn shown(url: &str) -> String {

@@ -98,7 +98,8 @@ impl Fetcher {
     }
 
     /// Kept packages that the indexes have replaced: what they need only their files tell.
-    /// They join the suite of their archive.
+    /// They join the last suite of their archive: there they are older than what a suite for some
+    /// packages offers, and the base keeps what it has.
     fn superseded(
         &self,
         lock: &Lock,
@@ -113,7 +114,8 @@ impl Fetcher {
             }
             let described = describe(&self.single(lock, package)?)
                 .with_context(|| format!("reading '{}'", package.file_name()))?;
-            let suite = suites.iter_mut().find(|suite| suite.locked.archive == package.archive);
+            let mut last = suites.iter_mut().rev();
+            let suite = last.find(|suite| suite.locked.archive == package.archive);
             let suite = suite.with_context(|| format!("no suite of '{}'", package.archive))?;
             suite.packages.push(described);
             superseded.insert(package.name.clone());

@@ -5,12 +5,15 @@
 //! A [`Fetched`] package can only be made by hashing it, so nothing unverified is ever unpacked.
 //! A file that is not whole never has a final name: it is `DIGEST.partial` in the cache, where
 //! the next run resumes. Addresses are in [`archives`], tries and resumption in `http`, what
-//! the signed files say in `suite`, and how a lock is made of it in `locking`.
+//! the signed files say in `suite`, and how a lock is made of it in `locking`. Programs of
+//! Kubernetes come by [`release`].
 
 pub mod apt;
 pub mod archives;
+mod bundle;
 mod http;
 mod locking;
+pub mod release;
 mod suite;
 
 use std::{
@@ -31,9 +34,10 @@ use rustix::fs::FlockOperation;
 
 use self::{
     archives::{Archives, Wishes},
-    http::{Client, Expected, Outcome},
+    http::{Client, Expected, Outcome, Size},
 };
 use crate::{
+    checksum::Sum,
     cli,
     debian::keyring::Keyring,
     error::{refuse, refuse_usage},
@@ -205,11 +209,18 @@ impl Fetcher {
         task: &Task,
         stop: &AtomicBool,
     ) -> Result<Fetched> {
-        let expected = Expected { size: package.size, sha256: package.sha256 };
+        let size = Size::Exactly(package.size);
+        let expected = Expected { size, sum: Sum::Sha256(package.sha256) };
         let mut urls = vec![self.url(&package.archive, &package.path)?];
         urls.extend(self.snapshots(lock, package));
         let file = self.store.package(&package.sha256);
-        let wanted = Wanted { name: package.file_name(), file: &file, urls: &urls, expected };
+        let wanted = Wanted {
+            client: &self.client,
+            name: package.file_name(),
+            file: &file,
+            urls: &urls,
+            expected,
+        };
         match self.obtain(&wanted, task, stop)? {
             Outcome::Found(()) => Ok(Fetched { package: package.clone(), file }),
             Outcome::Missing(who) => Err(refuse(
@@ -249,8 +260,8 @@ impl Fetcher {
     /// Puts a file with this digest under its name in the cache, unless it is there and whole.
     fn obtain(&self, wanted: &Wanted<'_>, task: &Task, stop: &AtomicBool) -> Result<Outcome<()>> {
         if sys::fs::exists(wanted.file) {
-            if store::hash_file(wanted.file)? == wanted.expected.sha256 {
-                task.skip(wanted.expected.size);
+            if store::sum_file(wanted.file, &wanted.expected.sum)? == wanted.expected.sum {
+                task.skip(sys::fs::len_if_present(wanted.file)?.unwrap_or(0));
                 return Ok(Outcome::Found(()));
             }
             self.progress.say(format!("'{}' in the cache was damaged; dropped", wanted.name));
@@ -278,10 +289,10 @@ impl Fetcher {
         task: &Task,
         stop: &AtomicBool,
     ) -> Result<Outcome<()>> {
-        let mut item = task.item(wanted.name, wanted.expected.size);
+        let mut item = task.item(wanted.name, wanted.expected.size.limit());
         let mut missing = Vec::new();
         for url in wanted.urls {
-            match self.client.complete(url, wanted.expected, partial, &mut item, stop)? {
+            match wanted.client.complete(url, wanted.expected, partial, &mut item, stop)? {
                 Outcome::Found(()) => return Ok(Outcome::Found(())),
                 Outcome::Missing(who) => missing.push(who),
             }
@@ -292,6 +303,7 @@ impl Fetcher {
 
 /// A file to have in the cache.
 struct Wanted<'a> {
+    client: &'a Client,
     name: &'a str,
     file: &'a Path,
     /// In the order in which they are tried.

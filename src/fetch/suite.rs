@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 
 use super::{
     Fetcher, Wanted,
-    http::{Expected, Outcome},
+    http::{Expected, Outcome, Size},
 };
 use crate::{
+    checksum::Sum,
     debian::{
         index,
         release::{self, Expect, Release},
@@ -104,8 +105,9 @@ impl Fetcher {
         }
         let file = self.store.index(&xz.sha256);
         let name = format!("{} {compressed}", release.codename);
-        let expected = Expected { size: xz.size, sha256: xz.sha256 };
-        let wanted = Wanted { name: &name, file: &file, urls: &urls, expected };
+        let expected = Expected { size: Size::Exactly(xz.size), sum: Sum::Sha256(xz.sha256) };
+        let wanted =
+            Wanted { client: &self.client, name: &name, file: &file, urls: &urls, expected };
         let task = self.progress.bytes(
             format!("fetching {name}"),
             format!("fetched {name}"),

@@ -9,6 +9,7 @@
 //!              units pods                                      how a program is started
 //!              pod_network addons                              what a cluster runs beside it
 //! result:      files                                           all of it, by machine
+//! inputs:      release program companions                      programs and packages that fit
 //!              secrets                                         what is no one's to know
 //! image:       role static_pods                                what it adds to a profile
 //! ```
@@ -22,6 +23,7 @@ pub mod addons;
 pub mod arguments;
 pub mod bootstrap;
 pub mod bring_up;
+pub mod companions;
 pub mod configs;
 pub mod document;
 pub mod etcd;
@@ -31,6 +33,8 @@ pub mod kinds;
 pub mod kubeconfig;
 pub mod pod_network;
 pub mod pods;
+pub mod program;
+pub mod release;
 pub mod requirements;
 pub mod role;
 pub mod secrets;

@@ -65,6 +65,8 @@ impl std::fmt::Display for Release {
 pub enum Companion {
     Containerd,
     Etcd,
+    /// The programs that give pods their network.
+    CniPlugins,
 }
 
 impl Companion {
@@ -72,6 +74,7 @@ impl Companion {
         match self {
             Self::Containerd => "containerd",
             Self::Etcd => "etcd",
+            Self::CniPlugins => "the CNI plugins",
         }
     }
 
@@ -80,11 +83,13 @@ impl Companion {
     /// containerd: 1.26 dropped CRI v1alpha2, and containerd speaks v1 since 1.6. That the
     /// kubelet falls back when `RuntimeConfig` is missing ends with 1.38 (website PR 55954), so
     /// 1.7 is good for every minor here; v1.36.2 ran with 1.7.24. etcd: kubeadm's
-    /// `MinExternalEtcdVersion`, 3.2.18 in v1.20.2 and 3.4.13 in 1.28 (PR 118733).
+    /// `MinExternalEtcdVersion`, 3.2.18 in v1.20.2 and 3.4.13 in 1.28 (PR 118733). The plugins speak
+    /// version 1.0.0 of CNI, which `pod_network` writes, since their own 1.0.0.
     const fn minimum(self) -> &'static [Row<Release>] {
         match self {
             Self::Containerd => const { &[row(26, Release(1, 6, 0))] },
             Self::Etcd => const { &[row(20, Release(3, 2, 18)), row(28, Release(3, 4, 13))] },
+            Self::CniPlugins => const { &[row(20, Release(1, 0, 0))] },
         }
     }
 
@@ -105,6 +110,7 @@ impl Companion {
                 }
             }
             Self::Etcd => const { &[row(20, Release(3, 4, 13)), row(35, Release(3, 5, 24))] },
+            Self::CniPlugins => &[],
         }
     }
 
@@ -115,6 +121,20 @@ impl Companion {
     /// A build may say that a newer one would be better.
     pub fn oldest_recommended(self, minor: Minor) -> Option<Release> {
         find(self.recommended(), minor)
+    }
+
+    /// What wants it, for messages.
+    pub fn needs(self, minor: Minor) -> String {
+        match self {
+            Self::CniPlugins => "the pods' network (CNI 1.0.0) needs".to_owned(),
+            Self::Containerd | Self::Etcd => format!("Kubernetes {minor} needs"),
+        }
+    }
+
+    /// The release that would be better than this one, if there is one.
+    pub fn wish(self, minor: Minor, version: &str) -> Option<Release> {
+        let release = Release::parse(version)?;
+        self.oldest_recommended(minor).filter(|better| release < *better)
     }
 
     /// Whether a version of it works with this minor of Kubernetes.

@@ -36,12 +36,13 @@ const FIRST_UID: u32 = 460;
 /// Seconds: a new cluster waits for a majority of etcd, then for one another.
 const READY_TIMEOUT: u32 = 1200;
 
-/// What the generators need to know, from the cluster file. None if it has no Kubernetes.
-pub fn settings(cluster: &Cluster) -> Option<Settings> {
+/// What the generators need to know for a role, from the cluster file. None if it has no
+/// Kubernetes.
+pub fn settings(cluster: &Cluster, role: &str) -> Option<Settings> {
     let kubernetes = cluster.kubernetes.as_ref()?;
     let networks = &cluster.networks;
     Some(Settings {
-        version: kubernetes.version,
+        version: kubernetes.version_of(role),
         cluster: cluster.name.clone(),
         endpoint: SocketAddrV4::new(cluster.endpoint.vip, cluster.endpoint.port),
         networks: Networks {
@@ -65,7 +66,9 @@ pub fn settings(cluster: &Cluster) -> Option<Settings> {
 
 /// Adds to `profile` what its role needs of the cluster's Kubernetes, if it has one.
 pub fn extend(cluster: &Cluster, profile: &mut Profile) {
-    let (Some(kubernetes), Some(settings)) = (&cluster.kubernetes, settings(cluster)) else {
+    let (Some(kubernetes), Some(settings)) =
+        (&cluster.kubernetes, settings(cluster, &profile.role))
+    else {
         return;
     };
     let mut role = Role { cluster, kubernetes, settings, profile };
@@ -94,7 +97,7 @@ pub struct Program {
 
 /// Programs of a role; none without Kubernetes.
 pub fn programs(cluster: &Cluster, role: &str) -> Vec<Program> {
-    let (Some(settings), Some(machine)) = (settings(cluster), machine(role)) else {
+    let (Some(settings), Some(machine)) = (settings(cluster, role), machine(role)) else {
         return Vec::new();
     };
     let program = |name: &'static str, image| {
@@ -127,7 +130,7 @@ pub fn secrets(
     token: &BootstrapToken,
     key: &EncryptionKey,
 ) -> Vec<NodeFile> {
-    let (Some(settings), Some(machine)) = (settings(cluster), machine(role)) else {
+    let (Some(settings), Some(machine)) = (settings(cluster, role), machine(role)) else {
         return Vec::new();
     };
     let generated =
@@ -354,11 +357,21 @@ hosts:
   l1: { role: lb, address: 192.168.31.178 }
 ";
 
+    /// The cluster with this under `kubernetes`.
+    pub(in crate::kubernetes) fn cluster(kubernetes: &str) -> Cluster {
+        cluster_and_profile(kubernetes, "node").0
+    }
+
     pub(in crate::kubernetes) fn cluster_and(role: &str) -> (Cluster, Profile) {
+        cluster_and_profile("version: v1.20.2, binaries: up", role)
+    }
+
+    fn cluster_and_profile(kubernetes: &str, role: &str) -> (Cluster, Profile) {
+        let text = CLUSTER.replace("version: v1.20.2, binaries: up", kubernetes);
         let profile = "schema: 1\ndebian: { suite: trixie }\npackages: { install: [base-files] }\nkernel: { package: linux }\n";
         let source = |name: &str| Source::new(name, profile.to_owned());
         let workspace = Workspace {
-            cluster: Source::new("cluster.yaml", CLUSTER.to_owned()),
+            cluster: Source::new("cluster.yaml", text),
             profiles: ["lb", "master", "node"].map(|name| (name.to_owned(), source(name))).into(),
             overlays: Default::default(),
             addons: Default::default(),

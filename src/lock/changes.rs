@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What changed from one lock to another, for people.
+//! What changed from one lock to another, for people: packages, and programs of Kubernetes.
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Lock, LockedPackage};
+use super::Lock;
 
 /// Packages that came, went or changed their version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,10 +16,16 @@ impl Changes {
     pub fn between(old: Option<&Lock>, new: &Lock) -> Self {
         let mut packages = BTreeMap::<_, (Option<String>, Option<String>)>::new();
         for package in old.map_or(&[][..], |lock| &lock.packages) {
-            append(&mut packages.entry(package.name.clone()).or_default().0, package);
+            append(&mut packages.entry(package.name.clone()).or_default().0, &package.version);
         }
         for package in &new.packages {
-            append(&mut packages.entry(package.name.clone()).or_default().1, package);
+            append(&mut packages.entry(package.name.clone()).or_default().1, &package.version);
+        }
+        for (name, version) in old.into_iter().flat_map(programs) {
+            append(&mut packages.entry(name).or_default().0, &version);
+        }
+        for (name, version) in programs(new) {
+            append(&mut packages.entry(name).or_default().1, &version);
         }
         packages.retain(|_, (old, new)| old != new);
         Self { packages }
@@ -31,11 +37,18 @@ impl Changes {
 }
 
 /// Roles may pin different versions of one package.
-fn append(versions: &mut Option<String>, package: &LockedPackage) {
+fn append(versions: &mut Option<String>, version: &str) {
     match versions {
-        Some(versions) => versions.push_str(&format!(", {}", package.version)),
-        None => *versions = Some(package.version.clone()),
+        Some(versions) => versions.push_str(&format!(", {version}")),
+        None => *versions = Some(version.to_owned()),
     }
+}
+
+/// Programs of Kubernetes with the version of their release.
+fn programs(lock: &Lock) -> impl Iterator<Item = (String, String)> {
+    lock.kubernetes.iter().flat_map(|(version, release)| {
+        release.programs.keys().map(|name| (name.clone(), version.to_string()))
+    })
 }
 
 impl fmt::Display for Changes {

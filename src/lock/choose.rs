@@ -3,11 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lock, LockedArchive, LockedPackage, LockedRole, SCHEMA};
+use super::{Lock, LockedArchive, LockedPackage, LockedRole, SCHEMA, request::family};
 use crate::{
     debian::{
         index::Package,
-        solve::{self, Candidate, Request, Universe, UniverseError, Unsolvable},
+        solve::{
+            self, Candidate, Request, Solution, Universe, UniverseError, Unsolvable,
+            mixed::{Failure, Mixture},
+        },
     },
     digest::Digest,
 };
@@ -54,11 +57,12 @@ pub fn choose(
     keep: &BTreeMap<String, BTreeSet<String>>,
 ) -> Result<Lock, NoChoice> {
     let architecture = roles.values().next().map_or("amd64", |role| &role.architecture);
-    let universe = Universe::new(architecture, suites.iter().map(|suite| offer(suite, pins)))?;
+    let from = roles.values().next().map_or(&NOTHING, |role| &role.from);
+    let offers = Offers::new(architecture, suites, from, pins)?;
     let mut packages = BTreeMap::new();
     let mut unsolvable = BTreeMap::new();
     for (role, asked) in roles {
-        match solve::solve(&universe, &request(role, asked, keep.get(role))) {
+        match offers.solve(&request(role, asked, keep.get(role)))? {
             Ok(solution) => {
                 for candidate in solution.packages() {
                     add(&mut packages, candidate, role);
@@ -75,9 +79,66 @@ pub fn choose(
         schema: SCHEMA,
         archives: archives.into_iter().collect(),
         roles: roles.clone(),
-        kubernetes: None,
+        kubernetes: BTreeMap::new(),
         packages: packages.into_values().collect(),
     })
+}
+
+static NOTHING: BTreeMap<String, String> = BTreeMap::new();
+
+/// What the suites offer: those for every package, and those for some, by name.
+struct Offers {
+    base: Universe,
+    others: BTreeMap<String, Universe>,
+    from: BTreeMap<String, String>,
+}
+
+impl Offers {
+    fn new(
+        architecture: &str,
+        suites: &[Suite],
+        from: &BTreeMap<String, String>,
+        pins: &Pins,
+    ) -> Result<Self, UniverseError> {
+        // Whether a suite is another one of that name, or completes it.
+        let is_of = |suite: &Suite, other: &str| {
+            let all = family(other, true, true);
+            all.iter().any(|(archive, name)| {
+                (*archive, name) == (suite.locked.archive.as_str(), &suite.locked.suite)
+            })
+        };
+        let universe = |is_in: &dyn Fn(&Suite) -> bool| {
+            let suites = suites.iter().filter(|suite| is_in(suite));
+            Universe::new(architecture, suites.map(|suite| offer(suite, pins)))
+        };
+        let names: BTreeSet<&String> = from.values().collect();
+        let base = universe(&|suite| !names.iter().any(|name| is_of(suite, name)))?;
+        let mut others = BTreeMap::new();
+        for name in names {
+            others.insert(name.clone(), universe(&|suite| is_of(suite, name))?);
+        }
+        let mut from = from.clone();
+        // What was pinned because something needed it stays where it was.
+        for name in pins.keys().filter(|name| base.get(name).is_none()) {
+            let suite = others.iter().find(|(_, other)| other.get(name).is_some());
+            if let Some((suite, _)) = suite {
+                from.entry(name.clone()).or_insert_with(|| suite.clone());
+            }
+        }
+        Ok(Self { base, others, from })
+    }
+
+    fn solve(&self, request: &Request) -> Result<Result<Solution, Unsolvable>, UniverseError> {
+        if self.others.is_empty() {
+            return Ok(solve::solve(&self.base, request));
+        }
+        let mixture = Mixture::new(self.base.clone(), self.others.clone(), &self.from)?;
+        match mixture.solve(request) {
+            Ok(solution) => Ok(Ok(solution)),
+            Err(Failure::Unsolvable(problems)) => Ok(Err(problems)),
+            Err(Failure::Universe(error)) => Err(error),
+        }
+    }
 }
 
 /// One lock of the locks of different suites.
@@ -86,7 +147,7 @@ pub fn merge(locks: impl IntoIterator<Item = Lock>) -> Lock {
         schema: SCHEMA,
         archives: Vec::new(),
         roles: BTreeMap::new(),
-        kubernetes: None,
+        kubernetes: BTreeMap::new(),
         packages: Vec::new(),
     };
     let mut packages: BTreeMap<Key, LockedPackage> = BTreeMap::new();

@@ -27,6 +27,9 @@ pub fn read_matching(workspace: &Path, plans: &[Plan]) -> Result<Lock> {
     let lock = lock.context("reading what was locked")?;
     for plan in plans {
         matches(&lock, plan)?;
+        lock.check_release(plan)
+            .map_err(|stale| refuse(stale, RENEW))
+            .with_context(|| format!("comparing '{FILE}' with 'kubernetes' of cluster.yaml"))?;
     }
     Ok(lock)
 }

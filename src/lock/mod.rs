@@ -9,16 +9,18 @@ pub mod changes;
 pub mod choose;
 pub(crate) mod date;
 pub mod file;
+mod release;
 mod request;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use request::suites;
+pub use release::{LockedFile, LockedRelease, Releases};
 pub use request::{LockedRole, Stale};
+pub(crate) use request::{suites, suites_of_base};
 
-use crate::{digest::Digest, plan::Plan};
+use crate::{digest::Digest, kubernetes::version::Version, plan::Plan};
 
 /// The file's name, in the workspace.
 pub const FILE: &str = "kiln.lock";
@@ -40,30 +42,11 @@ pub struct Lock {
     pub archives: Vec<LockedArchive>,
     /// By role.
     pub roles: BTreeMap<String, LockedRole>,
-    /// The programs of Kubernetes, if the cluster runs it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kubernetes: Option<LockedKubernetes>,
+    /// The programs of Kubernetes that images run, by version; none if the cluster runs none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kubernetes: Releases,
     /// Sorted by name, architecture, version.
     pub packages: Vec<LockedPackage>,
-}
-
-/// The programs of one release of Kubernetes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct LockedKubernetes {
-    /// `v1.20.2`.
-    pub version: String,
-    /// By name: `kubelet`.
-    pub programs: BTreeMap<String, LockedProgram>,
-}
-
-/// A program by its bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct LockedProgram {
-    /// Bytes.
-    pub size: u64,
-    pub sha256: Digest,
 }
 
 /// One signed suite at the time of locking.
@@ -112,6 +95,8 @@ pub enum Error {
     Package { package: String, what: String },
     #[error("package '{package}' is pinned twice for role '{role}'")]
     Twice { package: String, role: String },
+    #[error("Kubernetes {version}: {what}")]
+    Release { version: Version, what: String },
     #[error("the packages are not in order at '{package}'")]
     Order { package: String },
 }
@@ -137,6 +122,11 @@ impl Lock {
         request::check(self.roles.get(&plan.profile.role), plan)
     }
 
+    /// Whether the programs of Kubernetes that `plan` asks for are pinned, from where it says.
+    pub fn check_release(&self, plan: &Plan) -> Result<(), Stale> {
+        release::check(self, plan)
+    }
+
     /// The packages of one role.
     pub fn packages_of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a LockedPackage> {
         self.packages.iter().filter(move |package| package.roles.contains(role))
@@ -157,6 +147,10 @@ impl Lock {
     fn validate(&self) -> Result<(), Error> {
         for (role, locked) in &self.roles {
             locked.validate(role)?;
+        }
+        for (version, release) in &self.kubernetes {
+            let refuse = |what| Error::Release { version: *version, what };
+            release.validate().map_err(refuse)?;
         }
         let mut pinned = BTreeSet::new();
         for package in &self.packages {

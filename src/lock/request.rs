@@ -30,6 +30,9 @@ pub struct LockedRole {
     /// Preferred providers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub prefer: BTreeMap<String, String>,
+    /// Packages that come from another suite than the rest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub from: BTreeMap<String, String>,
 }
 
 /// The lock was made for something else than the profile asks for now.
@@ -37,18 +40,37 @@ pub struct LockedRole {
 pub enum Stale {
     #[error("role '{role}' is not in the lock")]
     Role { role: String },
+    #[error("{what}")]
+    Release { what: String },
     #[error("{} (locked {locked}, now {now})", .changes.join(", "))]
     Request { changes: Vec<String>, locked: String, now: String },
 }
 
-/// The suites of a profile: archive and suite, in the order in which equals win.
+/// The suites of a profile: archive and suite, in the order in which equals win. Those that only
+/// some packages come from are the last.
 pub(crate) fn suites(debian: &Debian) -> Vec<(&'static str, String)> {
-    let suite = &debian.suite;
-    let mut suites = vec![(DEBIAN, suite.clone())];
-    if debian.updates {
+    let mut suites = suites_of_base(debian);
+    let others: BTreeSet<&String> = debian.from.values().collect();
+    for other in others {
+        suites.extend(family(other, debian.updates, debian.security));
+    }
+    suites
+}
+
+/// The suites that every package may come from.
+pub(crate) fn suites_of_base(debian: &Debian) -> Vec<(&'static str, String)> {
+    family(&debian.suite, debian.updates, debian.security)
+}
+
+/// A suite with its updates. Unstable and experimental have none, and neither have suites that
+/// complete others, as `bookworm-backports`.
+pub(super) fn family(suite: &str, updates: bool, security: bool) -> Vec<(&'static str, String)> {
+    let mut suites = vec![(DEBIAN, suite.to_owned())];
+    let is_alone = ["sid", "unstable", "experimental"].contains(&suite) || suite.contains('-');
+    if updates && !is_alone {
         suites.push((DEBIAN, format!("{suite}-updates")));
     }
-    if debian.security {
+    if security && !is_alone {
         suites.push((SECURITY, format!("{suite}-security")));
     }
     suites
@@ -69,6 +91,7 @@ impl LockedRole {
             install,
             omit: profile.packages.omit.keys().cloned().collect(),
             prefer: profile.packages.prefer.clone(),
+            from: profile.debian.from.clone(),
         };
         role.seal();
         role
@@ -87,6 +110,7 @@ impl LockedRole {
         self.install.iter().for_each(|name| add("install", name));
         self.omit.iter().for_each(|name| add("omit", name));
         self.prefer.iter().for_each(|(name, choice)| add("prefer", &format!("{name} {choice}")));
+        self.from.iter().for_each(|(name, suite)| add("from", &format!("{name} {suite}")));
         Digest::of(text.as_bytes())
     }
 
@@ -125,6 +149,10 @@ pub(super) fn compare(locked: &LockedRole, now: &LockedRole) -> Result<(), Stale
         role.prefer.iter().map(|(name, choice)| format!("{choice} for {name}")).collect()
     };
     note(&mut changes, "preference", &preferences(locked), &preferences(now));
+    let origins = |role: &LockedRole| {
+        role.from.iter().map(|(name, suite)| format!("{name} from {suite}")).collect()
+    };
+    note(&mut changes, "origin", &origins(locked), &origins(now));
     Err(Stale::Request { changes, locked: locked.request.short(), now: now.request.short() })
 }
 
@@ -148,6 +176,7 @@ impl LockedRole {
             install: install.iter().map(|name| (*name).to_owned()).collect(),
             omit: BTreeSet::new(),
             prefer: BTreeMap::new(),
+            from: BTreeMap::new(),
         };
         role.seal();
         role

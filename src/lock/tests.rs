@@ -231,3 +231,84 @@ fn a_stale_request_is_told_by_what_changed() {
     );
     assert_eq!(request::compare(&now, &now), Ok(()));
 }
+
+/// Two releases: one from a folder, one from a server in both its forms.
+const RELEASES: &str = r#"
+[kubernetes."v1.35.4".programs.kubelet]
+size = 3
+sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+[kubernetes."v1.36.2".bundle]
+size = 3
+sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+url = "https://dl.k8s.io/v1.36.2/kubernetes-server-linux-amd64.tar.gz"
+published = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f"
+
+[kubernetes."v1.36.2".programs.kube-apiserver]
+size = 3
+sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+url = "https://dl.k8s.io/release/v1.36.2/bin/linux/amd64/kube-apiserver"
+published = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+"#;
+
+fn with_releases() -> String {
+    lock().to_string().replacen("\n[[packages]]", &format!("{RELEASES}\n[[packages]]"), 1)
+}
+
+#[test]
+fn releases_are_read_and_written_as_they_stand() {
+    let text = with_releases();
+    let lock = Lock::parse(&text).unwrap();
+    assert_eq!(lock.to_string(), text);
+    assert_eq!(
+        Changes::between(Some(&self::lock()), &lock).to_string(),
+        "kube-apiserver v1.36.2 (added)\nkubelet v1.35.4 (added)\n"
+    );
+}
+
+#[test]
+fn hostile_releases_are_refused() {
+    let text = with_releases();
+    let refused = |from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        Lock::parse(&text.replacen(from, to, 1)).unwrap_err().to_string()
+    };
+    for (from, to, message) in [
+        (
+            "programs.kubelet]",
+            "programs.\"../kubelet\"]",
+            "Kubernetes v1.35.4: '../kubelet' is no name of a program",
+        ),
+        (
+            "size = 3",
+            "size = 536870913",
+            "Kubernetes v1.35.4: size 536870913 of 'kubelet' is above 536870912",
+        ),
+        (
+            "url = \"https://dl.k8s.io/release",
+            "url = \"file:///etc",
+            "Kubernetes v1.36.2: the address of 'kube-apiserver' is none",
+        ),
+        (
+            "published = \"sha256:ba",
+            "published = \"sha256:bb",
+            "Kubernetes v1.36.2: 'kube-apiserver' has two different SHA-256",
+        ),
+        (
+            "published = \"sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"",
+            "",
+            "Kubernetes v1.36.2: 'kube-apiserver' has an address without a checksum, or the other \
+             way round",
+        ),
+    ] {
+        assert_eq!(refused(from, to), message);
+    }
+    for (from, to, part) in [
+        ("\"v1.35.4\"", "\"v1.37.4\"", "Kubernetes 1.37 is none that Kiln knows"),
+        ("\"sha256:ba", "\"md5:ba", "a checksum is 'sha256:' and 64 hex digits"),
+        ("sha256 = \"ba7816bf", "sha256 = \"ba7816b", "a SHA-256 digest is 64 hex digits"),
+    ] {
+        let found = refused(from, to);
+        assert!(found.contains(part), "{found}");
+    }
+}

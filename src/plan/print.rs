@@ -45,6 +45,7 @@ impl Text<'_> {
         suites.extend(debian.security.then(|| format!("{}-security", debian.suite)));
         let archive = [suites.join(" "), debian.components.join(" "), debian.architecture.clone()];
         line(f, "archive", archive)?;
+        line(f, "from", debian.from.iter().map(|(name, suite)| format!("{name} {suite}")))?;
         line(f, "packages", &profile.packages.install)?;
         lines(
             f,

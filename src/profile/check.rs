@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::{Disk, Profile};
 use crate::{
     diagnostic::{Diagnostic, Problems},
+    lock::suites_of_base,
     units::Bytes,
     yaml::Node,
 };
@@ -25,6 +26,7 @@ pub(super) fn check(profile: &Profile, node: &Node, problems: &Problems) {
     check_accounts(profile, node, problems);
     check_services(profile, node, problems);
     check_packages(profile, node, problems);
+    check_from(profile, node, problems);
     if profile.metadata.sources.is_empty()
         && profile.metadata.absent == kiln_init::handoff::Absent::Refuse
     {
@@ -155,5 +157,19 @@ fn check_packages(profile: &Profile, node: &Node, problems: &Problems) {
                     "take it out of one; 'omit: {{ {name}: null }}' takes out what is inherited"
                 )),
         );
+    }
+}
+
+/// What comes from another suite must name another suite.
+fn check_from(profile: &Profile, node: &Node, problems: &Problems) {
+    let used = suites_of_base(&profile.debian);
+    for (name, suite) in &profile.debian.from {
+        if used.iter().any(|(_, used)| used == suite) {
+            problems.add(
+                Diagnostic::new(format!("'{suite}' is used for every package already"))
+                    .at(node.place(&["debian", "from", name]))
+                    .help("name another suite, or take the line out"),
+            );
+        }
     }
 }

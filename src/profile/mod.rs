@@ -61,6 +61,9 @@ pub struct Debian {
     pub updates: bool,
     /// Whether `SUITE-security` of the security archive is used.
     pub security: bool,
+    /// Packages that come from another suite, with what they need that this one does not have.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub from: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

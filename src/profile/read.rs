@@ -153,12 +153,18 @@ fn debian(fields: &Fields<'_>) -> Option<Debian> {
     let architecture = fields.or("architecture", "amd64", choice(&[("amd64", "amd64")]));
     let updates = fields.or("updates", true, switch);
     let security = fields.or("security", true, switch);
+    let from = fields.or("from", Default::default(), |node, problems| {
+        by_name(node, problems, names::package, |_, _, node, problems| {
+            checked(names::suite)(node, problems)
+        })
+    });
     Some(Debian {
         suite: suite?,
         components: components?,
         architecture: architecture?.to_owned(),
         updates: updates?,
         security: security?,
+        from: from?,
     })
 }
 

@@ -7,6 +7,8 @@
 //! indexes/ARCHIVE/SUITE/InRelease   the newest verified one, for work without a network
 //! unpacked/ab/DIGEST.tar            data.tar of the package DIGEST, decompressed
 //! unpacked/ab/DIGEST.sha256         digest of that .tar
+//! programs/sha256/ab/DIGEST         programs of Kubernetes, and bundles of them
+//! programs/sha512/ab/DIGEST.partial the same while only a SHA-512 of it is known
 //! modules/ab/DIGEST                 what the kernel modules of a package say, by this very kiln
 //! blocks/*.data, *.index            compressed blocks: see [`blocks`]
 //! ```
@@ -25,6 +27,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    checksum::Sum,
     debian::deb,
     digest::{Digest, Hasher},
     fetch::Fetched,
@@ -128,6 +131,17 @@ impl Store {
         self.named("indexes/sha256", digest, "")
     }
 
+    /// A program of Kubernetes, or a bundle of them.
+    pub(crate) fn program(&self, sum: &Sum) -> PathBuf {
+        let (kind, name) = (sum.kind().name(), sum.digits());
+        self.root.join("programs").join(kind).join(&name[..2]).join(name)
+    }
+
+    /// Beside the programs: where one is written while its digest is not known.
+    pub(crate) fn incoming_program(&self, name: &str) -> PathBuf {
+        self.root.join("programs").join(name)
+    }
+
     pub(crate) fn release(&self, archive: &str, suite: &str) -> PathBuf {
         self.root.join("indexes").join(archive).join(suite).join("InRelease")
     }
@@ -193,16 +207,30 @@ pub(crate) fn hash_file(path: &Path) -> Result<Digest> {
     hash(&mut file).with_context(|| format!("reading '{}'", path.display()))
 }
 
+/// The checksum of a whole file, of the kind of `like`.
+pub(crate) fn sum_file(path: &Path, like: &Sum) -> Result<Sum> {
+    let mut hasher = like.hasher();
+    let mut file = sys::fs::open(path)?;
+    feed(&mut file, |bytes| hasher.update(bytes))
+        .with_context(|| format!("reading '{}'", path.display()))?;
+    Ok(hasher.finish())
+}
+
 /// SHA-256 of an open file, from its beginning.
 pub(crate) fn hash(file: &mut std::fs::File) -> Result<Digest> {
-    file.seek(SeekFrom::Start(0))?;
     let mut hasher = Hasher::new();
+    feed(file, |bytes| hasher.update(bytes))?;
+    Ok(hasher.finish())
+}
+
+fn feed(file: &mut std::fs::File, mut hash: impl FnMut(&[u8])) -> Result<()> {
+    file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0; 256 << 10];
     loop {
         interrupt::check()?;
         match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            count => hasher.update(&buffer[..count]),
+            0 => return Ok(()),
+            count => hash(&buffer[..count]),
         }
     }
 }

@@ -153,6 +153,10 @@ pub fn exists(path: &Path) -> bool {
     path.exists()
 }
 
+pub fn is_dir(path: &Path) -> bool {
+    path.is_dir()
+}
+
 /// The file's size, or none if there is no such file.
 pub fn len_if_present(path: &Path) -> Result<Option<u64>> {
     Ok(metadata_if_present(path)?.map(|meta| meta.len()))

@@ -116,6 +116,12 @@ impl ScratchFile {
         persisted.with_context(|| format!("writing '{}'", self.target.display()))
     }
 
+    /// The same under a name that was not known before, on the same file system.
+    pub fn appear_at(mut self, target: &Path) -> Result<()> {
+        self.target = target.to_owned();
+        self.appear()
+    }
+
     fn named(&self) -> &tempfile::NamedTempFile {
         self.file.as_ref().expect("held until it is published")
     }

@@ -111,6 +111,7 @@ fn lock(debs: &[Deb]) -> Lock {
         install: BTreeSet::new(),
         omit: BTreeSet::new(),
         prefer: BTreeMap::new(),
+        from: BTreeMap::new(),
     };
     let package = |deb: &Deb| LockedPackage {
         name: deb.name.clone(),
@@ -132,7 +133,7 @@ fn lock(debs: &[Deb]) -> Lock {
         schema: 1,
         archives: vec![archive],
         roles: BTreeMap::from([("lb".to_owned(), role)]),
-        kubernetes: None,
+        kubernetes: BTreeMap::new(),
         packages: debs.iter().map(package).collect(),
     }
 }

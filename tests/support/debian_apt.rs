@@ -14,9 +14,11 @@ use std::{
 
 use kiln::debian::keyring::Keyring;
 
-/// Trixie with its updates and security updates.
+/// Some suites, seen by apt.
 pub(crate) struct Apt {
     folder: PathBuf,
+    suites: &'static [Place],
+    preferences: String,
     /// Base addresses of the archive and of the security archive.
     archives: [String; 2],
 }
@@ -31,27 +33,45 @@ pub(crate) struct Suite {
     pub(crate) packages: Vec<u8>,
 }
 
-const SUITES: [(usize, &str, &str); 3] = [
+/// Index of the archive, its name, the suite's.
+type Place = (usize, &'static str, &'static str);
+
+const SUITES: [Place; 3] = [
     (0, "debian", "trixie"),
     (0, "debian", "trixie-updates"),
     (1, "debian-security", "trixie-security"),
 ];
 
-/// The folder is made, and the lists brought up to date, once in a test run.
+/// A base, and a suite of which nothing is taken unless it is asked for. Both are released: a mirror
+/// may be behind with suites whose Release files expire.
+pub(crate) const BASE_AND_NEWER: [&str; 2] = ["bookworm", "trixie"];
+const MIXED: [Place; 2] = [(0, "debian", BASE_AND_NEWER[0]), (0, "debian", BASE_AND_NEWER[1])];
+
+/// Trixie with its updates and security updates. The folder is made, and the lists brought up to
+/// date, once in a test run.
 pub(crate) fn apt() -> &'static Apt {
     static APT: OnceLock<Apt> = OnceLock::new();
+    APT.get_or_init(|| Apt::new("apt", &SUITES, String::new()))
+}
+
+/// A base with a newer suite that gives way to it.
+pub(crate) fn mixed_apt() -> &'static Apt {
+    static APT: OnceLock<Apt> = OnceLock::new();
     APT.get_or_init(|| {
-        let apt = Apt {
-            folder: Path::new(env!("CARGO_TARGET_TMPDIR")).join("apt"),
-            archives: archives(),
-        };
-        apt.prepare();
-        apt.run(&["-q", "update"]);
-        apt
+        let pin = format!("Package: *\nPin: release n={}\nPin-Priority: 100\n", BASE_AND_NEWER[1]);
+        Apt::new("apt-mixed", &MIXED, pin)
     })
 }
 
 impl Apt {
+    fn new(name: &str, suites: &'static [Place], preferences: String) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let apt = Self { folder, suites, preferences, archives: archives() };
+        apt.prepare();
+        apt.run(&["-q", "update"]);
+        apt
+    }
+
     /// The suites in the order in which a build lists them.
     pub(crate) fn suites(&self) -> Vec<Suite> {
         let read = |base: &str, suite: &str, file: &str| {
@@ -59,14 +79,13 @@ impl Apt {
             let path = self.folder.join(format!("lists/{base}_dists_{suite}_{file}"));
             fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         };
-        SUITES
-            .map(|(index, archive, name)| Suite {
-                archive,
-                name,
-                inrelease: read(&self.archives[index], name, "InRelease"),
-                packages: read(&self.archives[index], name, "main_binary-amd64_Packages"),
-            })
-            .into()
+        let suite = |(index, archive, name): &Place| Suite {
+            archive,
+            name,
+            inrelease: read(&self.archives[*index], name, "InRelease"),
+            packages: read(&self.archives[*index], name, "main_binary-amd64_Packages"),
+        };
+        self.suites.iter().map(suite).collect()
     }
 
     /// Name and version of what `apt-get install` would install on an empty system.
@@ -119,7 +138,9 @@ impl Apt {
         };
         write("state/status", b"");
         write("keys.gpg", &Keyring::debian_bytes());
-        let sources: String = SUITES
+        write("preferences", self.preferences.as_bytes());
+        let sources: String = self
+            .suites
             .iter()
             .map(|(index, _, suite)| {
                 let keys = self.folder.join("keys.gpg");
@@ -152,7 +173,7 @@ pkgCacheGen::ForceEssential ",";
         ("Dir::Etc::Main", path("none")),
         ("Dir::Etc::SourceList", path("sources.list")),
         ("Dir::Etc::SourceParts", path("parts")),
-        ("Dir::Etc::Preferences", path("none")),
+        ("Dir::Etc::Preferences", path("preferences")),
         ("Dir::Etc::PreferencesParts", path("parts")),
         ("Dir::Etc::Trusted", path("none")),
         ("Dir::Etc::TrustedParts", path("parts")),

@@ -19,6 +19,7 @@ pub enum Problem {
     AskedAndOmitted { name: String, asked_by: String },
     #[error("{chain} depends on '{dependency}': {}", .found.join("; "))]
     Unsatisfied {
+        package: String,
         /// Who wants it, from the request on.
         chain: String,
         /// The alternatives as they are written.
@@ -27,7 +28,15 @@ pub enum Problem {
         found: Vec<String>,
     },
     #[error("{left} {verb} '{relation}', which is met by {right}")]
-    Conflict { left: String, verb: &'static str, relation: String, right: String },
+    Conflict {
+        package: String,
+        other: String,
+        /// Who wants them, each from the request on.
+        left: String,
+        verb: &'static str,
+        relation: String,
+        right: String,
+    },
     #[error("field '{field}' of package '{package}': {error}")]
     Malformed { package: String, field: &'static str, error: dependency::Error },
 }

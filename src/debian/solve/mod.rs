@@ -14,6 +14,7 @@
 //! over the whole solution; a package never conflicts with what it provides itself.
 
 mod error;
+pub mod mixed;
 mod universe;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -219,6 +220,7 @@ impl<'a> Solver<'a> {
         match preferred.or_else(best) {
             Some(package) => self.choose(package, Why::Needed { by: needed_by.to_owned() }),
             None => self.problems.push(Problem::Unsatisfied {
+                package: needed_by.to_owned(),
                 chain: self.solution.chain(needed_by),
                 dependency: group.to_string(),
                 found: group.0.iter().map(|relation| self.found_instead(relation)).collect(),
@@ -295,6 +297,8 @@ impl<'a> Solver<'a> {
             .filter(|other| other.name != name && chosen.contains_key(&other.name));
         let problems: Vec<Problem> = others
             .map(|other| Problem::Conflict {
+                package: name.to_owned(),
+                other: other.name.clone(),
                 left: self.solution.chain(name),
                 verb,
                 relation: relation.to_string(),

@@ -5,7 +5,7 @@ use super::*;
 use crate::debian::index;
 
 /// Packages from stanzas of the fields that matter for a solution; `Version` is 1 if absent.
-fn packages(stanzas: &str) -> Vec<Package> {
+pub(super) fn packages(stanzas: &str) -> Vec<Package> {
     let digest = crate::digest::Digest::of(b"");
     let stanzas = stanzas.trim().split("\n\n").map(|stanza| {
         let version = if stanza.contains("Version:") { "" } else { "Version: 1\n" };
@@ -21,7 +21,7 @@ fn universe(stanzas: &str) -> Universe {
     Universe::new("amd64", [("debian".to_owned(), packages(stanzas))]).expect("valid")
 }
 
-fn request(names: &[&str]) -> Request {
+pub(super) fn request(names: &[&str]) -> Request {
     let install = names.iter().map(|name| (name.to_string(), "profile 'lb'".to_owned()));
     Request { install: install.collect(), ..Request::default() }
 }

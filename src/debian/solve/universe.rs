@@ -10,7 +10,7 @@ use crate::debian::{
 };
 
 /// The packages to choose from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Universe {
     architecture: String,
     /// By name.
@@ -66,23 +66,58 @@ impl Universe {
                 }
             }
         }
-        let mut providers: BTreeMap<String, Vec<Provider>> = BTreeMap::new();
-        for Candidate { package, archive } in candidates.values() {
-            let provides = dependency::relations(&package.provides).map_err(|error| {
-                UniverseError { package: package.name.clone(), archive: archive.to_string(), error }
-            })?;
-            for relation in provides {
-                let version = provided_version(&relation);
-                let provider = Provider { package: package.name.clone(), version };
-                providers.entry(relation.name.to_owned()).or_default().push(provider);
-            }
+        let mut universe = Self {
+            architecture: architecture.to_owned(),
+            candidates: BTreeMap::new(),
+            providers: BTreeMap::new(),
+        };
+        for candidate in candidates.values() {
+            universe.add_provides(candidate)?;
         }
-        for list in providers.values_mut() {
+        universe.candidates = candidates;
+        let names: Vec<String> = universe.providers.keys().cloned().collect();
+        names.iter().for_each(|name| universe.sort_providers(name));
+        Ok(universe)
+    }
+
+    /// Lets a package of another archive be the one of its name.
+    pub(super) fn replace(&mut self, candidate: Candidate) -> Result<(), UniverseError> {
+        let name = candidate.package.name.clone();
+        for list in self.providers.values_mut() {
+            list.retain(|provider| provider.package != name);
+        }
+        self.providers.retain(|_, list| !list.is_empty());
+        let provided = self.add_provides(&candidate)?;
+        self.candidates.insert(name, candidate);
+        provided.iter().for_each(|name| self.sort_providers(name));
+        Ok(())
+    }
+
+    /// The names that a candidate provides, which now know it.
+    fn add_provides(&mut self, candidate: &Candidate) -> Result<Vec<String>, UniverseError> {
+        let Candidate { package, archive } = candidate;
+        let provides = dependency::relations(&package.provides).map_err(|error| UniverseError {
+            package: package.name.clone(),
+            archive: archive.to_string(),
+            error,
+        })?;
+        let mut names = Vec::new();
+        for relation in provides {
+            let version = provided_version(&relation);
+            let provider = Provider { package: package.name.clone(), version };
+            self.providers.entry(relation.name.to_owned()).or_default().push(provider);
+            names.push(relation.name.to_owned());
+        }
+        Ok(names)
+    }
+
+    fn sort_providers(&mut self, name: &str) {
+        let candidates = &self.candidates;
+        if let Some(list) = self.providers.get_mut(name) {
             list.sort_by_cached_key(|provider| {
                 (candidates[&provider.package].package.priority, provider.package.clone())
             });
         }
-        Ok(Self { architecture: architecture.to_owned(), candidates, providers })
     }
 
     /// The newest package of a name.

@@ -9,6 +9,8 @@
 //!
 //! The result is a [`Content`]: files stay where they are until the archive is read.
 
+pub mod stream;
+
 use std::collections::BTreeMap;
 
 use super::chain::Chain;
