@@ -20,6 +20,7 @@ use crate::support::{
     archive::{Deb, Suite},
     disk_tools::tool,
     qemu::repository,
+    release,
     workspace::Workspace as Folder,
 };
 
@@ -233,12 +234,14 @@ fn a_build_begins_with_the_archives_of_its_add_ons() {
         "linux",
         "runc",
     ];
-    let debs: Vec<Deb> = names.iter().map(|name| Deb::new(name, "1", "")).collect();
+    let debs: Vec<Deb> = names.iter().map(|name| Deb::new(name, "9", "")).collect();
     Suite::new("debian", "trixie", &debs).publish(&folder.server, &folder.key);
     Suite::new("debian-security", "trixie-security", &[]).publish(&folder.server, &folder.key);
     folder.write("cluster.yaml", NODES);
     for program in ["kubelet", "kube-proxy"] {
-        folder.write(&format!("up/{program}"), program);
+        let path = folder.path(&format!("up/{program}"));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, release::program(program, "v1.20.2")).unwrap();
     }
     let descriptor = |sha256: Digest| {
         let image = format!("{{ name: kiln.test/program:1, archive: c.tar, sha256: {sha256} }}");

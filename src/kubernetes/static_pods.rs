@@ -196,7 +196,7 @@ hosts:
         let expected = [
             "/etc/kubernetes/bootstrap-kubelet.conf",
             "/etc/kubernetes/encryption.yaml",
-            &format!("{}/bootstrap-token.yaml", bring_up::FOLDER),
+            "/etc/kubernetes/bootstrap-token.yaml",
         ];
         assert_eq!(paths, expected);
         for secret in &secrets {

@@ -482,6 +482,8 @@ fn packages_that_are_too_old_are_refused_when_locking_and_before_a_build() {
         run.stderr
     );
     run.done();
+    workspace.run(&["pki", "init"]).done();
+    workspace.run(&["pki", "issue"]).done();
     // As a lock from before Kubernetes was upgraded.
     let lock = workspace.read("kiln.lock");
     workspace.write(

@@ -148,7 +148,7 @@ fn what_is_missing_or_outdated_is_no_node_s_file() {
     let error = node_files(&cluster, &role("lb"), &bench.material(), sys::now() - 86_400);
     let error = error.unwrap_err();
     let fact = error.to_string();
-    assert!(fact.starts_with("'pki/roles/lb/healthcheck-client.crt' is valid from 20"), "{fact}");
+    assert!(fact.starts_with("'pki/kubernetes-ca.crt' is valid from 20"), "{fact}");
     assert_eq!(error.help(), "set this machine's clock; certificates depend on it");
 
     let moved = quickstart().replace("192.168.31.35", "192.168.31.36");

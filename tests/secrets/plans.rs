@@ -59,7 +59,9 @@ fn a_plan_lists_what_is_baked_or_comes_by_seed() {
         (names("baked"), names("by-seed"))
     };
     let (lb, master, node) = (0, 1, 2);
-    assert_eq!(lists("baked", lb), (vec![], vec![]));
+    let checks = ["ca.crt certificate", "healthcheck-client.pem private-key"];
+    let checks = checks.map(|file| format!("/etc/kubernetes/pki/{file}")).to_vec();
+    assert_eq!(lists("baked", lb), (checks, vec![]));
     let (baked, by_seed) = lists("baked", master);
     assert_eq!((baked.len(), by_seed.len()), (34, 0));
     for file in [
@@ -159,7 +161,7 @@ fn a_build_asks_for_certificates_first_and_with_seeds_for_none() {
     let bench = Bench::new("baked");
     assert_eq!(
         build(&bench),
-        "error: taking the certificates and keys of role 'master'\n\
+        "error: taking the certificates and keys of role 'lb'\n\
          cause: there is no 'pki/kubernetes-ca.crt'\n\
          help:  run `kiln pki init`\n"
     );
