@@ -62,7 +62,6 @@ mod tests {
         diagnostic::Source,
         digest::Digest,
         kubernetes::{
-            bring_up,
             configs::{Cipher, EncryptionKey},
             kubeconfig::tests::token,
             role,
