@@ -59,7 +59,7 @@ fn tool(name: &str) -> Command {
     command
 }
 
-/// The cache that `make images` filled.
+/// The cache that `make machines` filled.
 fn cache_dir() -> PathBuf {
     std::env::var_os("KILN_CACHE")
         .map_or_else(|| kiln::sys::cache_dir().expect("a cache folder"), PathBuf::from)

@@ -20,7 +20,7 @@ const IDENTITY: &str = "cat /etc/machine-id /var/lib/kiln/ssh/*.pub";
 
 fn bare() -> Spec {
     let disk = repository().join("out/trial/host/trial-host.raw");
-    assert!(disk.is_file(), "there is no image '{}': run `make trial`", disk.display());
+    assert!(disk.is_file(), "there is no image '{}': run `make machines`", disk.display());
     Spec {
         mac: Some(MAC.to_owned()),
         memory: 512,

@@ -68,7 +68,7 @@ impl Bench {
         fs::write(&medium, seed::iso(&self.seed(name)).unwrap()).unwrap();
         let image = format!("{0}/{1}-{0}.raw", host.role, self.cluster.name);
         let image = self.out.join(image);
-        assert!(image.is_file(), "there is no '{}': run `make test-cluster`", image.display());
+        assert!(image.is_file(), "there is no '{}': run `make boot`", image.display());
         let disk = self.scratch.path().join(format!("{name}.qcow2"));
         if !disk.exists() {
             create_overlay(&image, &disk).unwrap_or_else(|error| panic!("{error:#}"));
