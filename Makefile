@@ -39,11 +39,11 @@ bin/kiln: FORCE ## Build the program: one static file
 	cargo build --release --locked --bin kiln
 	@cmp -s $(BUILT) $@ || install -D $(BUILT) $@
 
+# Lints and tests take the profile of the program that people get: one build of the dependencies.
 lint: ## Formatting and lints
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 
-# Tests run as the program is built for people: optimized, and with one build of the dependencies.
 unit: ## All tests that need no image
 	cargo test --release --workspace --locked --lib --bins
 	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster::

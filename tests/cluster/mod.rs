@@ -5,6 +5,7 @@
 //! (`failover`).
 
 mod failover;
+mod programs;
 mod static_pods;
 
 use std::time::Instant;

@@ -33,6 +33,10 @@ fn a_master_starts_the_control_plane_that_it_joins() {
         println!("{name} is Ready {} s after the start", started.elapsed().as_secs());
     }
     check_control_plane(&mut checks, &mut guest);
+    // An add-on, with an object whose kind is its own.
+    let greeting =
+        "get greetings.kiln.test hello --namespace=greeting --output=jsonpath={.spec.text}";
+    until(&mut guest, &format!("{KUBECTL} {greeting}"), |text| text == "from pods");
 
     import(&mut checks, "node-1", &mut on_node);
     write(&mut guest, "/run/web.yaml", &manifest(1));
