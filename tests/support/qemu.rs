@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::{Condvar, Mutex, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -25,38 +25,10 @@ pub(crate) const BOOT: Duration = Duration::from_secs(600);
 /// two of them run at once (`Oops: int3`), which is no fault of an image.
 pub(crate) const CPUS: u32 = 1;
 
-/// Machines that run at once: each has one emulated processor, and two processors bear no more.
-const PLACES: usize = 2;
-static FREE: (Mutex<usize>, Condvar) = (Mutex::new(PLACES), Condvar::new());
-
-/// Places for machines, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Places(usize);
-
-/// For a test with one machine at a time.
-pub(crate) fn one_place() -> Places {
-    Places::take(1)
-}
-
-/// For a test with several machines, or one that must not wait for another's.
-pub(crate) fn alone() -> Places {
-    Places::take(PLACES)
-}
-
-impl Places {
-    fn take(n: usize) -> Places {
-        let free = FREE.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let enough = FREE.1.wait_while(free, |free| *free < n);
-        *enough.unwrap_or_else(PoisonError::into_inner) -= n;
-        Places(n)
-    }
-}
-
-impl Drop for Places {
-    fn drop(&mut self) {
-        *FREE.0.lock().unwrap_or_else(PoisonError::into_inner) += self.0;
-        FREE.1.notify_all();
-    }
+/// Machines are run one test after the other: two processors bear no more.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn repository() -> &'static Path {
