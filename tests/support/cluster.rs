@@ -222,8 +222,11 @@ pub(crate) fn check_service(checks: &mut Checks<'_>, guest: &mut Guest, node: &s
     checks.prints(&format!("the way to the service leads over {node}"), guest, &route, "");
     for (what, server) in [("its address", "10.0.0.80"), ("the port of", &format!("{node}:30080"))]
     {
-        let get =
-            format!("kubectl --kubeconfig=/dev/null --server=http://{server} get --raw=/passwd");
+        // A pod runs some moments before every kube-proxy has heard of it.
+        let get = format!(
+            "for try in $(seq 60); do kubectl --kubeconfig=/dev/null --server=http://{server} \
+             get --raw=/passwd && break; sleep 2; done"
+        );
         let name = format!("the service answers by {what} {server}");
         checks.mentions(&name, guest, &get, "root:x:0:0");
     }
