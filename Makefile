@@ -16,7 +16,7 @@ images: bin/kiln kubernetes ## Build the three role images of the quickstart int
 
 # What the tests look at one by one: each role's machine alone, without Kubernetes; and what the
 # roles leave out: an ssh server, and other answers to missing or wrong metadata.
-machines: bin/kiln
+machines: bin/kiln ## Build the images that the tests boot one by one
 	bin/kiln -C tests/machines lock --repair
 	bin/kiln -C tests/machines build --out ../../out/machines
 	bin/kiln -C tests/trial lock --repair
