@@ -10,6 +10,7 @@ mod files;
 mod pause;
 mod pid1;
 mod service;
+mod spent;
 mod vmware;
 
 use std::process::ExitCode;

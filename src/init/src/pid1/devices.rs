@@ -25,6 +25,7 @@ use super::modules::Loader;
 use crate::{
     console::say,
     error::{Result, Stop, While as _},
+    spent::Spent,
 };
 
 /// The kernel's own events; udev's are in group 2.
@@ -46,16 +47,6 @@ pub(super) struct Devices {
     loader: Loader,
     /// Loads modules for the devices that were there from the start.
     coldplug: Option<Coldplug>,
-    spent: Spent,
-}
-
-/// Time that is not this program's own.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Spent {
-    /// Until devices appeared.
-    pub(super) waiting: Duration,
-    /// In the kernel, with modules: reading, checking signatures, starting drivers.
-    pub(super) modules: Duration,
 }
 
 #[derive(Debug)]
@@ -111,19 +102,18 @@ impl Devices {
         )
         .during(task)?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, KERNEL_EVENTS)).during(task)?;
-        Ok(Self { socket, loader: Loader::open()?, coldplug: None, spent: Spent::default() })
+        Ok(Self { socket, loader: Loader::open()?, coldplug: None })
     }
 
-    pub(super) fn spent(&self) -> Spent {
-        self.spent
+    /// What this process spent with the loading of modules.
+    pub(super) fn loading(&self) -> Spent {
+        self.loader.spent()
     }
 
     pub(super) fn load_early(&mut self, modules: &[String]) {
-        let begun = Instant::now();
         for module in modules {
             self.loader.load(module);
         }
-        self.spent.modules += begun.elapsed();
     }
 
     /// Loads modules for every device there is, beside what this process does: the root seldom
@@ -167,10 +157,7 @@ impl Devices {
     fn poll(&mut self, timeout: &Timespec) -> Result<bool> {
         let mut handles = vec![PollFd::new(&self.socket, PollFlags::IN)];
         handles.extend(self.coldplug.iter().map(|it| PollFd::new(&it.handle, PollFlags::IN)));
-        let begun = Instant::now();
-        let outcome = rustix::event::poll(&mut handles, Some(timeout));
-        self.spent.waiting += begun.elapsed();
-        match outcome {
+        match rustix::event::poll(&mut handles, Some(timeout)) {
             Ok(0) | Err(Errno::INTR) => return Ok(false),
             Ok(_) => {}
             Err(error) => return Err(error).during("waiting for devices"),
@@ -195,14 +182,12 @@ impl Devices {
                     if let (Some("add"), Some(modalias)) =
                         (event.get("ACTION"), event.get("MODALIAS"))
                     {
-                        let begun = Instant::now();
                         self.loader.load(modalias);
-                        self.spent.modules += begun.elapsed();
                     }
                 }
                 // Events were lost: look at everything again.
                 Err(Errno::NOBUFS) => {
-                    load_for_present(&self.loader);
+                    load_for_present(&mut self.loader);
                     is_of_interest = true;
                 }
                 Err(Errno::AGAIN) => return Ok(is_of_interest),
@@ -217,12 +202,12 @@ impl Devices {
 pub(crate) fn coldplug() -> Result<()> {
     // Without it, everything works as well and PID 1 is slower.
     let _ = rustix::process::setpriority_process(None, COLDPLUG_NICE);
-    load_for_present(&Loader::open()?);
+    load_for_present(&mut Loader::open()?);
     Ok(())
 }
 
 /// Loads modules for every device there is, until no module brings another device.
-fn load_for_present(loader: &Loader) {
+fn load_for_present(loader: &mut Loader) {
     let mut seen = BTreeSet::new();
     loop {
         let before = seen.len();

@@ -14,7 +14,7 @@ mod search;
 mod state;
 mod stop;
 
-use std::{collections::BTreeMap, convert::Infallible, time::Instant};
+use std::{collections::BTreeMap, convert::Infallible};
 
 use kiln_contract::path::{
     FIRST_BOOT, HANDOFF, INSTANCE, PENDING, RECHECK, SEED, SYSROOT, TEMPLATES,
@@ -29,6 +29,7 @@ use crate::{
     error::{Result, Stop, While as _},
     files::{Below, private, read_limited},
     service::status::{Step, Summary},
+    spent::{Moment, Spent},
 };
 use devices::Devices;
 use machine::Machine;
@@ -45,7 +46,7 @@ const FILE_MAX: u64 = 1 << 20;
 /// Everything, in order. Returns only into the stop.
 pub(crate) fn run() -> ! {
     stop::hold_on_panic();
-    let started = Instant::now();
+    let started = Moment::now();
     match boot(Steps::since(started)) {
         Ok(never) => match never {},
         Err(error) => stop::stop(&error),
@@ -104,20 +105,20 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
 /// The steps of this boot, timed.
 #[derive(Debug)]
 struct Steps {
-    started: Instant,
+    started: Moment,
     list: Vec<Step>,
 }
 
 impl Steps {
-    fn since(started: Instant) -> Self {
+    fn since(started: Moment) -> Self {
         Self { started, list: Vec::new() }
     }
 
     /// Notes that a step has ended; the time since the start, for people.
     fn end(&mut self, name: &str, devices: &Devices) -> String {
-        let (after, spent) = (self.started.elapsed(), devices.spent());
-        self.list.push(Step::new(name, after, spent.waiting, spent.modules));
-        format!("{:.2} s", after.as_secs_f64())
+        let total: Spent = self.started.elapsed();
+        self.list.push(Step::new(name, total, devices.loading()));
+        format!("{:.2} s", total.wall.as_secs_f64())
     }
 
     /// What the time until now went to.

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use crate::{
     console::say,
     error::{Result, While as _},
+    spent::{Moment, Spent},
 };
 
 /// `MODULE_INIT_COMPRESSED_FILE` of linux/module.h: the kernel unpacks the file.
@@ -30,6 +31,8 @@ const DEFAULT_HELPER: &str = "/sbin/modprobe";
 pub(super) struct Loader {
     folder: PathBuf,
     known: Modules,
+    /// In the kernel: reading modules, checking their signatures, starting drivers.
+    spent: Spent,
 }
 
 impl Loader {
@@ -45,18 +48,25 @@ impl Loader {
             read("modules.alias")?,
             &read("modules.softdep")?,
         );
-        Ok(Self { folder, known })
+        Ok(Self { folder, known, spent: Spent::default() })
     }
 
     /// Loads what a name or alias stands for; the number of modules that were not there before.
-    pub(super) fn load(&self, what: &str) -> usize {
+    pub(super) fn spent(&self) -> Spent {
+        self.spent
+    }
+
+    pub(super) fn load(&mut self, what: &str) -> usize {
         let mut n_loaded = 0;
         for path in self.known.files_for(what) {
             // The kernel would unpack the whole file before it sees that it has it.
             if Path::new("/sys/module").join(name_of(path)).join("initstate").exists() {
                 continue;
             }
-            match self.insert(path) {
+            let begun = Moment::now();
+            let outcome = insert(&self.folder.join(path));
+            self.spent += begun.elapsed();
+            match outcome {
                 Ok(new) => n_loaded += usize::from(new),
                 // No device for the driver, which is no fault of the boot.
                 Err(Errno::NODEV | Errno::NOENT) => {}
@@ -65,17 +75,17 @@ impl Loader {
         }
         n_loaded
     }
+}
 
-    /// Whether the module was not there before.
-    fn insert(&self, path: &str) -> std::result::Result<bool, Errno> {
-        let flags = if path.ends_with(".ko") { 0 } else { COMPRESSED };
-        let file = fs::File::open(self.folder.join(path))
-            .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
-        match rustix::system::finit_module(&file, c"", flags) {
-            Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
-            Err(error) => Err(error),
-        }
+/// Whether the module was not there before.
+fn insert(path: &Path) -> std::result::Result<bool, Errno> {
+    let flags = if path.extension().is_some_and(|it| it == "ko") { 0 } else { COMPRESSED };
+    let file =
+        fs::File::open(path).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    match rustix::system::finit_module(&file, c"", flags) {
+        Ok(()) => Ok(true),
+        Err(Errno::EXIST) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

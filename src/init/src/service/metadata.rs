@@ -40,6 +40,7 @@ use crate::{
     error::{Result, Stop, While as _},
     files::{Below, private},
     pid1::{on_failure, read_templates},
+    spent::{Moment, Spent},
 };
 
 /// Servers are slower than disks, whatever the image says of the latter.
@@ -104,7 +105,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn become_somebody() -> Result<()> {
-    let started = Instant::now();
+    let started = Moment::now();
     let handoff = handoff()?;
     let pending: Pending = serde_json::from_slice(&super::read(PENDING)?)
         .during(format_args!("reading '{PENDING}'"))?;
@@ -144,7 +145,7 @@ fn become_somebody() -> Result<()> {
     for warning in &decision.warnings {
         say(format_args!("warning: {warning}"));
     }
-    let asked = Step::new("servers asked", started.elapsed(), Duration::ZERO, Duration::ZERO);
+    let asked = Step::new("servers asked", started.elapsed(), Spent::default());
     let mut steps = summary.steps;
     steps.push(asked);
     apply(&decision, seed.as_ref(), summary.sources, steps)

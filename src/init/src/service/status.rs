@@ -7,7 +7,10 @@ use kiln_contract::path::FIRST_BOOT;
 use kiln_init::{first_boot::FirstBoot, source::Answer};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, While as _};
+use crate::{
+    error::{Result, While as _},
+    spent::Spent,
+};
 
 /// [`FIRST_BOOT`]: no values of metadata beyond names and addresses.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,22 +33,24 @@ pub(crate) struct Summary {
 pub(crate) struct Step {
     step: String,
     after: f64,
-    /// Of these: waited for devices and servers.
-    waiting: f64,
-    /// Of these: the kernel loaded modules.
+    /// Of these: on the processor for this program, beside modules.
+    own: f64,
+    /// Of these: the kernel loaded modules that this program named.
     modules: f64,
 }
 
 impl Step {
-    pub(crate) fn new(name: &str, after: Duration, waiting: Duration, modules: Duration) -> Self {
-        let [after, waiting, modules] = [after, waiting, modules].map(seconds);
-        Self { step: name.to_owned(), after, waiting, modules }
+    /// A step's end after `total`, of which the loading of modules took a share.
+    pub(crate) fn new(name: &str, total: Spent, loading: Spent) -> Self {
+        let [after, own, modules] =
+            [total.wall, (total - loading).processor, loading.wall].map(seconds);
+        Self { step: name.to_owned(), after, own, modules }
     }
 
-    /// Where the time went.
+    /// Where the time went; what is left over was waited: for devices, their drivers, servers.
     pub(crate) fn shares(&self) -> String {
-        let own = (self.after - self.waiting - self.modules).max(0.0);
-        format!("own {own:.2}, modules {:.2}, waiting {:.2}", self.modules, self.waiting)
+        let waiting = (self.after - self.own - self.modules).max(0.0);
+        format!("own {:.2}, modules {:.2}, waiting {waiting:.2}", self.own, self.modules)
     }
 }
 
@@ -117,7 +122,11 @@ mod tests {
             address: None,
             files: vec!["/etc/hostname".into()],
             warnings: vec!["w".into()],
-            steps: vec![Step::new("root opened", ms(1500), ms(300), ms(1000))],
+            steps: vec![Step::new(
+                "root opened",
+                Spent { wall: ms(1500), processor: ms(500) },
+                Spent { wall: ms(400), processor: ms(300) },
+            )],
         };
         let expected = "\
 host       a
@@ -125,7 +134,7 @@ address    by DHCP
 instance   i-1
 metadata   nocloud on 'sr0'
 source     nocloud: has the documents
-step       root opened after 1.500 s (own 0.20, modules 1.00, waiting 0.30)
+step       root opened after 1.500 s (own 0.20, modules 0.40, waiting 0.90)
 file       /etc/hostname
 warning    w
 ";
