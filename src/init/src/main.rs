@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         _ if is_pause => pause::run(),
         // The kernel's request_module(): see pid1::modules.
         ["-q", "--", module] => pid1::load_for_kernel(module),
-        [pid1::COLDPLUG] => pid1::coldplug(),
+        [pid1::COLDPLUG, ref early @ ..] => pid1::coldplug(early),
         ["metadata"] => service::metadata::run(),
         ["recheck"] => service::recheck::run(),
         ["interfaces"] => service::interfaces::run(),

@@ -4,10 +4,7 @@
 //! The rest of the wall's time belongs to others: to devices that appear or are read, to the
 //! drivers that the kernel starts meanwhile, to servers.
 
-use std::{
-    ops::{AddAssign, Sub},
-    time::Duration,
-};
+use std::{ops::Sub, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -16,13 +13,6 @@ use rustix::time::{ClockId, clock_gettime};
 pub(crate) struct Spent {
     pub(crate) wall: Duration,
     pub(crate) processor: Duration,
-}
-
-impl AddAssign for Spent {
-    fn add_assign(&mut self, other: Self) {
-        self.wall += other.wall;
-        self.processor += other.processor;
-    }
 }
 
 impl Sub for Spent {

@@ -21,17 +21,16 @@ use rustix::{
     process::{Pid, PidfdFlags},
 };
 
-use super::modules::Loader;
+use super::modules::{Loader, is_live};
 use crate::{
     console::say,
     error::{Result, Stop, While as _},
-    spent::Spent,
 };
 
 /// The kernel's own events; udev's are in group 2.
 const KERNEL_EVENTS: u32 = 1;
 const BLOCK: &str = "/sys/class/block";
-/// The argument that makes this program load modules for present devices and end.
+/// The argument that makes this program load named modules and those for present devices.
 pub(crate) const COLDPLUG: &str = "coldplug";
 /// Nicer than PID 1, which otherwise shares a single processor with what only prepares for later.
 const COLDPLUG_NICE: i32 = 10;
@@ -44,9 +43,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Devices {
     socket: OwnedFd,
-    loader: Loader,
+    /// Opened when this process has to load a module itself, which it seldom has.
+    loader: Option<Loader>,
     /// Loads modules for the devices that were there from the start.
     coldplug: Option<Coldplug>,
+    /// Modaliases of devices that appeared meanwhile; it sees most of them itself.
+    appeared: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -102,25 +104,32 @@ impl Devices {
         )
         .during(task)?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, KERNEL_EVENTS)).during(task)?;
-        Ok(Self { socket, loader: Loader::open()?, coldplug: None })
+        Ok(Self { socket, loader: None, coldplug: None, appeared: BTreeSet::new() })
     }
 
-    /// What this process spent with the loading of modules.
-    pub(super) fn loading(&self) -> Spent {
-        self.loader.spent()
-    }
-
-    pub(super) fn load_early(&mut self, modules: &[String]) {
-        for module in modules {
-            self.loader.load(module);
+    /// Loads those of the named modules that nobody has loaded yet.
+    pub(super) fn need(&mut self, modules: &[&str]) -> Result<()> {
+        for module in modules.iter().filter(|module| !is_live(module)) {
+            self.loader()?.load(module);
         }
+        Ok(())
     }
 
-    /// Loads modules for every device there is, beside what this process does: the root seldom
-    /// needs the last of them. Devices that come of it are announced as any other.
-    pub(super) fn start_coldplug(&mut self) -> Result<()> {
+    fn loader(&mut self) -> Result<&Loader> {
+        let opened = match self.loader.take() {
+            Some(loader) => loader,
+            None => Loader::open()?,
+        };
+        Ok(self.loader.insert(opened))
+    }
+
+    /// Loads the named modules and then those for every device there is, beside what this process
+    /// does: the root seldom needs the last of them. Devices that come of it are announced as any
+    /// other.
+    pub(super) fn start_coldplug(&mut self, early: &[String]) -> Result<()> {
         let task = "starting to load modules";
-        let process = Command::new("/proc/self/exe").arg(COLDPLUG).spawn().during(task)?;
+        let mut command = Command::new("/proc/self/exe");
+        let process = command.arg(COLDPLUG).args(early).spawn().during(task)?;
         let pid = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or_else(|| Stop::new(task))?;
         let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).during(task)?;
@@ -165,6 +174,9 @@ impl Devices {
         let ended = handles.get(1).is_some_and(|handle| !handle.revents().is_empty());
         if let Some(mut coldplug) = self.coldplug.take_if(|_| ended) {
             coldplug.process.wait().during("waiting for the loading of modules")?;
+            for modalias in std::mem::take(&mut self.appeared) {
+                self.loader()?.load(&modalias);
+            }
         }
         Ok(self.drain()? || ended)
     }
@@ -182,12 +194,12 @@ impl Devices {
                     if let (Some("add"), Some(modalias)) =
                         (event.get("ACTION"), event.get("MODALIAS"))
                     {
-                        self.loader.load(modalias);
+                        self.appear(modalias)?;
                     }
                 }
                 // Events were lost: look at everything again.
                 Err(Errno::NOBUFS) => {
-                    load_for_present(&mut self.loader);
+                    load_for_present(self.loader()?);
                     is_of_interest = true;
                 }
                 Err(Errno::AGAIN) => return Ok(is_of_interest),
@@ -196,18 +208,32 @@ impl Devices {
             }
         }
     }
+
+    /// Loads the modules of a device that has just appeared, or leaves it to who does that.
+    fn appear(&mut self, modalias: &str) -> Result<()> {
+        if self.in_coldplug() {
+            self.appeared.insert(modalias.to_owned());
+        } else {
+            self.loader()?.load(modalias);
+        }
+        Ok(())
+    }
 }
 
-/// `kiln-init coldplug`, in the initramfs.
-pub(crate) fn coldplug() -> Result<()> {
+/// `kiln-init coldplug MODULE...`, in the initramfs.
+pub(crate) fn coldplug(early: &[&str]) -> Result<()> {
     // Without it, everything works as well and PID 1 is slower.
     let _ = rustix::process::setpriority_process(None, COLDPLUG_NICE);
-    load_for_present(&mut Loader::open()?);
+    let loader = Loader::open()?;
+    for module in early {
+        loader.load(module);
+    }
+    load_for_present(&loader);
     Ok(())
 }
 
 /// Loads modules for every device there is, until no module brings another device.
-fn load_for_present(loader: &mut Loader) {
+fn load_for_present(loader: &Loader) {
     let mut seen = BTreeSet::new();
     loop {
         let before = seen.len();

@@ -29,7 +29,7 @@ use crate::{
     error::{Result, Stop, While as _},
     files::{Below, private, read_limited},
     service::status::{Step, Summary},
-    spent::{Moment, Spent},
+    spent::Moment,
 };
 use devices::Devices;
 use machine::Machine;
@@ -58,8 +58,7 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
     let handoff = read_handoff()?;
     modules::offer_to_kernel()?;
     let mut devices = Devices::open()?;
-    devices.load_early(&handoff.early_modules);
-    devices.start_coldplug()?;
+    devices.start_coldplug(&handoff.early_modules)?;
 
     let root = root::open(&mut devices, &handoff)?;
     say(format_args!(
@@ -68,15 +67,15 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
         handoff.role,
         handoff.version,
         root.device,
-        steps.end("root opened", &devices)
+        steps.end("root opened")
     ));
     mounts::etc_overlay()?;
     let state = state::read(handoff.var_partition.as_deref(), &mut devices)?;
-    steps.end("state read", &devices);
+    steps.end("state read");
     let own = root.partitions.into_iter().chain(handoff.var_partition.clone());
     let machine = Machine::without(own.map(|uuid| uuid.to_ascii_lowercase()).collect());
     let found = search::find(&handoff, state.seed, machine, &mut devices)?;
-    steps.end("metadata searched", &devices);
+    steps.end("metadata searched");
     let known = state.machine_id.filter(|_| found.replaces.is_none());
     let machine_id = known.map_or_else(state::new_machine_id, Ok)?;
     let templates = read_templates(&handoff, SYSROOT, Phase::Initramfs)?;
@@ -92,10 +91,10 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
     })
     .or_stop()?;
     decision.instance.replaces = found.replaces.clone();
-    steps.end("decided", &devices);
+    steps.end("decided");
     report(&decision);
     write_host(&decision)?;
-    let total = steps.end("written", &devices);
+    let total = steps.end("written");
     say(format_args!("first boot done after {total} ({}), starting systemd", steps.own()));
     hand_over(&decision, &found, steps.list)?;
     modules::withdraw_from_kernel();
@@ -115,9 +114,9 @@ impl Steps {
     }
 
     /// Notes that a step has ended; the time since the start, for people.
-    fn end(&mut self, name: &str, devices: &Devices) -> String {
-        let total: Spent = self.started.elapsed();
-        self.list.push(Step::new(name, total, devices.loading()));
+    fn end(&mut self, name: &str) -> String {
+        let total = self.started.elapsed();
+        self.list.push(Step::new(name, total));
         format!("{:.2} s", total.wall.as_secs_f64())
     }
 

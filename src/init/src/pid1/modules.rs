@@ -17,7 +17,6 @@ use rustix::io::Errno;
 use crate::{
     console::say,
     error::{Result, While as _},
-    spent::{Moment, Spent},
 };
 
 /// `MODULE_INIT_COMPRESSED_FILE` of linux/module.h: the kernel unpacks the file.
@@ -31,8 +30,6 @@ const DEFAULT_HELPER: &str = "/sbin/modprobe";
 pub(super) struct Loader {
     folder: PathBuf,
     known: Modules,
-    /// In the kernel: reading modules, checking their signatures, starting drivers.
-    spent: Spent,
 }
 
 impl Loader {
@@ -48,25 +45,18 @@ impl Loader {
             read("modules.alias")?,
             &read("modules.softdep")?,
         );
-        Ok(Self { folder, known, spent: Spent::default() })
+        Ok(Self { folder, known })
     }
 
     /// Loads what a name or alias stands for; the number of modules that were not there before.
-    pub(super) fn spent(&self) -> Spent {
-        self.spent
-    }
-
-    pub(super) fn load(&mut self, what: &str) -> usize {
+    pub(super) fn load(&self, what: &str) -> usize {
         let mut n_loaded = 0;
         for path in self.known.files_for(what) {
             // The kernel would unpack the whole file before it sees that it has it.
-            if Path::new("/sys/module").join(name_of(path)).join("initstate").exists() {
+            if is_live(&name_of(path)) {
                 continue;
             }
-            let begun = Moment::now();
-            let outcome = insert(&self.folder.join(path));
-            self.spent += begun.elapsed();
-            match outcome {
+            match insert(&self.folder.join(path)) {
                 Ok(new) => n_loaded += usize::from(new),
                 // No device for the driver, which is no fault of the boot.
                 Err(Errno::NODEV | Errno::NOENT) => {}
@@ -77,7 +67,12 @@ impl Loader {
     }
 }
 
-/// Whether the module was not there before.
+/// Whether a module is loaded and has started: another process may still be at it.
+pub(super) fn is_live(name: &str) -> bool {
+    fs::read(format!("/sys/module/{name}/initstate")).is_ok_and(|state| state == b"live\n")
+}
+
+/// Whether the module was not there before. Waits for one that another process is loading.
 fn insert(path: &Path) -> std::result::Result<bool, Errno> {
     let flags = if path.extension().is_some_and(|it| it == "ko") { 0 } else { COMPRESSED };
     let file =

@@ -49,7 +49,7 @@ pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
     let [data, tree] = find(devices, &root_hash)?;
     let superblock = read_superblock(&tree)?;
     let parameters = superblock.table(&data.number, &tree.number, &root_hash);
-    devices.load_early(&["dm_mod".to_owned(), "dm_verity".to_owned()]);
+    devices.need(&["dm_mod", "dm_verity"])?;
     let minor = device_mapper::create(
         ROOT_DEVICE,
         &superblock.device_uuid(ROOT_DEVICE),

@@ -42,7 +42,7 @@ pub(super) fn read(partition: Option<&str>, devices: &mut Devices) -> Result<Sta
     if !is_formatted(&block)? {
         return Ok(State::default());
     }
-    devices.load_early(&["ext4".to_owned()]);
+    devices.need(&["ext4"])?;
     mounts::briefly(&block.path(), "ext4", |folder| {
         let folder = format!("{folder}{}", STATE.strip_prefix("/var").unwrap_or(STATE));
         let read = |name: &str, max: u64| {

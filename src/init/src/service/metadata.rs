@@ -40,7 +40,7 @@ use crate::{
     error::{Result, Stop, While as _},
     files::{Below, private},
     pid1::{on_failure, read_templates},
-    spent::{Moment, Spent},
+    spent::Moment,
 };
 
 /// Servers are slower than disks, whatever the image says of the latter.
@@ -145,7 +145,7 @@ fn become_somebody() -> Result<()> {
     for warning in &decision.warnings {
         say(format_args!("warning: {warning}"));
     }
-    let asked = Step::new("servers asked", started.elapsed(), Spent::default());
+    let asked = Step::new("servers asked", started.elapsed());
     let mut steps = summary.steps;
     steps.push(asked);
     apply(&decision, seed.as_ref(), summary.sources, steps)

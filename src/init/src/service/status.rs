@@ -33,24 +33,21 @@ pub(crate) struct Summary {
 pub(crate) struct Step {
     step: String,
     after: f64,
-    /// Of these: on the processor for this program, beside modules.
+    /// Of these: on the processor for this program.
     own: f64,
-    /// Of these: the kernel loaded modules that this program named.
-    modules: f64,
 }
 
 impl Step {
-    /// A step's end after `total`, of which the loading of modules took a share.
-    pub(crate) fn new(name: &str, total: Spent, loading: Spent) -> Self {
-        let [after, own, modules] =
-            [total.wall, (total - loading).processor, loading.wall].map(seconds);
-        Self { step: name.to_owned(), after, own, modules }
+    /// A step's end after `total`.
+    pub(crate) fn new(name: &str, total: Spent) -> Self {
+        let [after, own] = [total.wall, total.processor].map(seconds);
+        Self { step: name.to_owned(), after, own }
     }
 
     /// Where the time went; what is left over was waited: for devices, their drivers, servers.
     pub(crate) fn shares(&self) -> String {
-        let waiting = (self.after - self.own - self.modules).max(0.0);
-        format!("own {:.2}, modules {:.2}, waiting {waiting:.2}", self.own, self.modules)
+        let waiting = (self.after - self.own).max(0.0);
+        format!("own {:.2}, waiting {waiting:.2}", self.own)
     }
 }
 
@@ -122,11 +119,7 @@ mod tests {
             address: None,
             files: vec!["/etc/hostname".into()],
             warnings: vec!["w".into()],
-            steps: vec![Step::new(
-                "root opened",
-                Spent { wall: ms(1500), processor: ms(500) },
-                Spent { wall: ms(400), processor: ms(300) },
-            )],
+            steps: vec![Step::new("root opened", Spent { wall: ms(1500), processor: ms(500) })],
         };
         let expected = "\
 host       a
@@ -134,7 +127,7 @@ address    by DHCP
 instance   i-1
 metadata   nocloud on 'sr0'
 source     nocloud: has the documents
-step       root opened after 1.500 s (own 0.20, modules 0.40, waiting 0.90)
+step       root opened after 1.500 s (own 0.50, waiting 1.00)
 file       /etc/hostname
 warning    w
 ";
