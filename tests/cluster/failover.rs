@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The whole topology: two load balancers, three masters, two nodes. Programs and
-//! machines die, and the cluster goes on.
+//! The whole topology: two load balancers, three masters, two nodes, whose keys came by their
+//! seeds. Programs and machines die, and the cluster goes on.
 //!
 //! Seven machines share the host's processors, so what takes seconds is told by the hub, which
 //! sees the address move, and by the machines' own clocks.
 
 use std::time::{Duration, Instant};
 
-use kiln::qemu::Machine;
+use kiln::qemu::{Machine, Spec};
 
 use super::is_ready;
 use crate::support::{
@@ -15,7 +15,7 @@ use crate::support::{
         Bench, KUBECTL, PATIENCE, check_service, check_units, import, manifest, ready, until, write,
     },
     guest::{Checks, Guest},
-    qemu::alone,
+    qemu::{alone, start},
 };
 
 const BALANCERS: [&str; 2] = ["k8s-lb-primary", "k8s-lb-backup"];
@@ -139,7 +139,8 @@ fn serves(checks: &mut Checks<'_>, admin: &mut Guest, when: &str) {
     checks.prints(&format!("reading {when}"), admin, &read, "b");
 }
 
-/// A node restarts and comes back as the node that it was.
+/// A node restarts without the medium that brought its seed, its keys among it, and comes back as
+/// the node that it was.
 fn reboot(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, mut node: Machine) {
     let uid = format!("{KUBECTL} get node {} --output=jsonpath={{.metadata.uid}}", NODES[0]);
     let before = admin.run(&uid);
@@ -147,7 +148,7 @@ fn reboot(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, mut node: M
     let asked = admin.run(&requests);
     Guest::of(&node).run("systemctl reboot --no-block");
     node.wait_end(PATIENCE).unwrap_or_else(|error| panic!("{error:#}"));
-    let mut node = bench.boot(NODES[0]);
+    let mut node = start(&Spec { seed: None, ..bench.spec(NODES[0]) });
     ready(&mut node, NODES[0]);
     // A node that has its certificate does not ask for another one.
     checks.prints("the node asks for no certificate", admin, &requests, &asked.text);
