@@ -17,7 +17,7 @@ use super::{
     flags::Component,
     kubeconfig::BootstrapToken,
     pod_network, pods, secrets,
-    settings::{ControlPlane, Machine, Networks, Secret, Settings},
+    settings::{ControlPlane, Machine, Networks, Settings},
     static_pods,
     units::USERS,
 };
@@ -134,15 +134,10 @@ pub fn secrets(
         return Vec::new();
     };
     let generated =
-        files::files(&settings, machine, files::Secrets { token, encryption: Some(key) });
+        files::files(&settings, machine, Some(files::Secrets { token, encryption: key }));
     let mut secrets: Vec<NodeFile> = generated
         .into_iter()
-        .filter(|file| file.is_secret)
-        .map(|file| {
-            let is_key = file.path.ends_with("/encryption.yaml");
-            let kind = if is_key { Kind::EncryptionKey } else { Kind::BootstrapToken };
-            secret(&file.path, file.mode, kind, file.text)
-        })
+        .filter_map(|file| Some(secret(&file.path, file.mode, file.secret?, file.text)))
         .collect();
     if machine == Machine::ControlPlane {
         let text = bootstrap::token_secret(token).to_string();
@@ -256,14 +251,7 @@ impl Role<'_> {
 
     /// Files and services of the programs themselves, but for what is secret.
     fn generated(&mut self, machine: Machine) {
-        // Files that hold the token are left out, so any of its form will do.
-        let token = Secret::new("aaaaaa.aaaaaaaaaaaaaaaa");
-        let token = BootstrapToken::parse(&token, "2000-01-01T00:00:00Z").expect("a token's form");
-        let secrets = files::Secrets { token: &token, encryption: None };
-        for file in files::files(&self.settings, machine, secrets) {
-            if file.is_secret {
-                continue;
-            }
+        for file in files::files(&self.settings, machine, None) {
             let content =
                 if file.is_per_host { FileContent::BootTemplate } else { FileContent::Text };
             // Units of Kiln lie where an operator's drop-ins come after them.
@@ -439,7 +427,6 @@ hosts:
                 let name = path.file_name();
                 assert!(!["bootstrap-kubelet.conf", "encryption.yaml"].contains(&name), "{path}");
             }
-            assert!(!format!("{profile:?}").contains("aaaaaa.aaaaaaaaaaaaaaaa"));
         }
         let (cluster, balancer) = cluster_and("lb");
         assert!(super::programs(&cluster, "lb").is_empty());
