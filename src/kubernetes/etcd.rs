@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, systemd::Unit};
 
 /// Ports of IANA's registry for etcd.
 pub const CLIENT_PORT: u16 = 2379;
@@ -81,15 +81,16 @@ pub fn drop_in(cluster: &Cluster, role: &str) -> String {
     let hosts: Vec<&str> = cluster.hosts_of(role).map(|(name, _)| name).collect();
     let is_member = |name: &&&str| cluster.etcd.members.iter().any(|member| member == **name);
     let members: Vec<&&str> = hosts.iter().filter(is_member).collect();
-    let mut text = String::from("[Unit]\nStartLimitIntervalSec=0\n");
+    let mut unit = Unit::begin("Unit").set("StartLimitIntervalSec", 0);
     if members.len() < hosts.len() {
         for name in members {
-            text += &format!("ConditionHost=|{name}\n");
+            unit = unit.set("ConditionHost", format_args!("|{name}"));
         }
     }
-    // It says that it is ready once a majority of the members is there, whenever that is.
-    text += &format!(
-        "\n[Service]\nTimeoutStartSec=infinity\nExecStart=\nExecStart=/usr/bin/etcd --config-file={CONFIG}\n"
-    );
-    text
+    unit.section("Service")
+        // It says that it is ready once a majority of the members is there, whenever that is.
+        .set("TimeoutStartSec", "infinity")
+        .set("ExecStart", "")
+        .set("ExecStart", format_args!("/usr/bin/etcd --config-file={CONFIG}"))
+        .text()
 }
