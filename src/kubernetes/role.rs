@@ -320,57 +320,20 @@ fn place(path: &str) -> TreePath {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use crate::{
         cluster::Cluster,
-        diagnostic::{Problems, Source},
-        kubernetes::etcd,
-        profile::{FileContent, Profile, Profiles},
+        kubernetes::{
+            etcd,
+            fixture::{SYSTEMD, planned},
+        },
+        profile::{FileContent, Profile},
         seed,
-        workspace::Workspace,
     };
 
-    const CLUSTER: &str = "schema: 1
-name: c
-version: '1'
-kubernetes: { version: v1.20.2, binaries: up }
-endpoint: { vip: 192.168.31.100 }
-networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
-etcd: { members: [m1, m2, n1] }
-hosts:
-  m1: { role: master, address: 192.168.31.24 }
-  m2: { role: master, address: 192.168.31.26 }
-  n1: { role: node, address: 192.168.31.35 }
-  n2: { role: node, address: 192.168.31.71 }
-  l1: { role: lb, address: 192.168.31.178 }
-";
-
-    /// The cluster with this under `kubernetes`.
-    pub(in crate::kubernetes) fn cluster(kubernetes: &str) -> Cluster {
-        cluster_and_profile(kubernetes, "node").0
-    }
-
-    pub(in crate::kubernetes) fn cluster_and(role: &str) -> (Cluster, Profile) {
-        cluster_and_profile("version: v1.20.2, binaries: up", role)
-    }
-
-    fn cluster_and_profile(kubernetes: &str, role: &str) -> (Cluster, Profile) {
-        let text = CLUSTER.replace("version: v1.20.2, binaries: up", kubernetes);
-        let profile = "schema: 1\ndebian: { suite: trixie }\npackages: { install: [base-files] }\nkernel: { package: linux }\n";
-        let source = |name: &str| Source::new(name, profile.to_owned());
-        let workspace = Workspace {
-            cluster: Source::new("cluster.yaml", text),
-            profiles: ["lb", "master", "node"].map(|name| (name.to_owned(), source(name))).into(),
-            overlays: Default::default(),
-            addons: Default::default(),
-        };
-        let problems = Problems::new();
-        let cluster = crate::cluster::load(&workspace, &problems);
-        let profile = Profiles::parse(&workspace, &problems).load(role, &problems);
-        let both = cluster.zip(profile);
-        let (cluster, mut profile) = problems.finish(both).unwrap_or_else(|why| panic!("{why}"));
-        super::extend(&cluster, &mut profile);
-        (cluster, profile)
+    fn cluster_and(role: &str) -> (Cluster, Profile) {
+        let plan = planned(SYSTEMD, role);
+        (plan.cluster, plan.profile)
     }
 
     fn text(profile: &Profile, path: &str) -> String {
