@@ -13,8 +13,11 @@ pub const CLIENT_PORT: u16 = 2379;
 pub const PEER_PORT: u16 = 2380;
 /// Where a member's configuration lies.
 pub const CONFIG: &str = "/etc/etcd/etcd.json";
-/// The state folder, and what the unit may not do: the overlay's.
-pub const SANDBOX: &str =
+/// The overlay with the state folder, and what the unit may not do.
+pub const OVERLAY: &str = "etcd";
+/// The same for roles that do not have the overlay.
+pub const SANDBOX: &str = "/usr/lib/systemd/system/etcd.service.d/10-kiln.conf";
+pub const SANDBOX_TEXT: &str =
     include_str!("../../overlays/etcd/usr/lib/systemd/system/etcd.service.d/10-kiln.conf");
 /// Variables of a host that becomes a member later: `etcdctl member add` prints both.
 pub const INITIAL_CLUSTER: &str = "etcd_initial_cluster";

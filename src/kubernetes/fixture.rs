@@ -30,18 +30,21 @@ hosts:
   n2: { role: node, address: 192.168.31.71 }
   l1: { role: lb, address: 192.168.31.178 }
 ";
+/// As it is in the repository.
+const RUNTIME: &str = include_str!("../../profiles/containerd.yaml");
 const PROFILE: &str = "packages: [base-files]\noverlays: [site]\nkernel: { package: linux }\n";
 
 /// The plan of a role, with this under `kubernetes`.
 pub(crate) fn planned(kubernetes: &str, role: &str) -> Plan {
     let profile = |name: &str| {
-        (name.to_owned(), Source::new(format!("profiles/{name}.yaml"), PROFILE.to_owned()))
+        let text = if name == "containerd" { RUNTIME } else { PROFILE };
+        (name.to_owned(), Source::new(format!("profiles/{name}.yaml"), text))
     };
     let overlay =
         |name: &str| (name.to_owned(), Overlay { name: name.to_owned(), files: BTreeMap::new() });
     let workspace = Workspace {
         cluster: Source::new("cluster.yaml", CLUSTER.replace("KUBERNETES", kubernetes)),
-        profiles: ["lb", "master", "node"].map(profile).into(),
+        profiles: ["containerd", "lb", "master", "node"].map(profile).into(),
         overlays: ["containerd", "site"].map(overlay).into(),
         addons: BTreeMap::new(),
     };

@@ -18,7 +18,6 @@ use super::{
     kubeconfig::BootstrapToken,
     pod_network, pods, secrets,
     settings::{ControlPlane, Machine, Networks, Settings},
-    static_pods,
     units::USERS,
 };
 use crate::{
@@ -185,8 +184,10 @@ impl Role<'_> {
         self.install(&["etcd-client", "etcd-server"]);
         self.user("etcd", ETCD_UID, "/var/lib/etcd");
         self.template(etcd::CONFIG, etcd::config(self.cluster));
-        // The same as on masters, whose profile lays it over the root itself.
-        self.text("/usr/lib/systemd/system/etcd.service.d/10-kiln.conf", etcd::SANDBOX.to_owned());
+        // A profile that lays it over the root itself, as that of masters, has the last word.
+        if !self.profile.overlays.iter().any(|name| name == etcd::OVERLAY) {
+            self.text(etcd::SANDBOX, etcd::SANDBOX_TEXT.to_owned());
+        }
         let drop_in = etcd::drop_in(self.cluster, &self.profile.role);
         self.text("/usr/lib/systemd/system/etcd.service.d/20-kiln-cluster.conf", drop_in);
         self.profile.services.enable.insert("etcd.service".to_owned());
@@ -204,10 +205,7 @@ impl Role<'_> {
                     self.user(user, number, "/nonexistent");
                 }
             }
-            ControlPlane::StaticPods => {
-                static_pods::add_runtime(self.profile);
-                self.pods();
-            }
+            ControlPlane::StaticPods => self.pods(),
         }
         let manifest = bootstrap::manifest(&bootstrap::objects(bootstrap::ServingApproval::ByHand));
         self.text(&format!("{}/bootstrap.yaml", bring_up::FOLDER), manifest);
@@ -358,6 +356,17 @@ mod tests {
         let (cluster, master) = cluster_and("master");
         assert!(!etcd::drop_in(&cluster, "master").contains("ConditionHost"));
         assert!(master.services.ready.contains("etcd.service"));
+    }
+
+    #[test]
+    fn what_an_overlay_says_of_etcd_is_not_said_again() {
+        let (cluster, mut node) = cluster_and("node");
+        let path = super::place(etcd::SANDBOX);
+        assert!(text(&node, etcd::SANDBOX).contains("ProtectSystem=strict\n"));
+        node.files.clear();
+        node.overlays.push(etcd::OVERLAY.to_owned());
+        super::extend(&cluster, &mut node);
+        assert!(!node.files.contains_key(&path) && !node.files.is_empty());
     }
 
     #[test]

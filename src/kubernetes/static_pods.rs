@@ -1,56 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `control-plane: static-pods`: what such a master is beside a kubelet with manifests.
 //!
-//! It runs containers, so it has what profiles of nodes bring: containerd with its configuration,
-//! which is an overlay of the workspace. A cluster file that asks for static pods gives masters all
-//! of it ([`add_runtime`]), or is refused at its line if the overlay is not there ([`check`]).
+//! It runs containers, so it has the runtime of nodes, which is a profile of the workspace. A cluster
+//! file that asks for static pods has it laid below masters' own ([`profile`]), or is refused at its
+//! line if there is no such profile ([`check`]).
 
 use super::MASTER;
 use crate::{
     cluster::Cluster,
     diagnostic::{Diagnostic, Problems},
-    profile::Profile,
-    tree::TreePath,
     workspace::Workspace,
     yaml::Node,
 };
 
-/// The overlay with containerd's configuration.
-const OVERLAY: &str = "containerd";
-const SERVICE: &str = "containerd.service";
-const PACKAGES: [&str; 3] = ["containerd", "containernetworking-plugins", "runc"];
-/// A file of the package that the overlay replaces.
-const CONFIG: &str = "/etc/containerd/config.toml";
-/// Shims of a protocol that containerd 1.7 no longer starts by default.
-const OLD_SHIMS: [&str; 2] = ["/usr/bin/containerd-shim", "/usr/bin/containerd-shim-runc-v1"];
+/// The profile with the container runtime.
+const RUNTIME: &str = "containerd";
+
+/// The profile that a cluster file lays below a role's own, which so has the last word.
+pub fn profile(cluster: &Cluster, role: &str) -> Option<&'static str> {
+    (role == MASTER && cluster.runs_pods(role)).then_some(RUNTIME)
+}
 
 /// Complains about a workspace that cannot make such masters.
 pub fn check(cluster: &Cluster, node: &Node, workspace: &Workspace, problems: &Problems) {
     let has_masters = cluster.hosts_of(MASTER).next().is_some();
-    if !has_masters || !cluster.runs_pods(MASTER) || workspace.overlays.contains_key(OVERLAY) {
+    if !has_masters || !cluster.runs_pods(MASTER) || workspace.profiles.contains_key(RUNTIME) {
         return;
     }
-    let title =
-        format!("static pods need containerd's overlay, and there is no 'overlays/{OVERLAY}'");
-    let help = format!(
-        "masters take it as nodes do: write its configuration to 'overlays/{OVERLAY}{CONFIG}', or take \
-         'systemd'"
+    let title = format!(
+        "static pods need the profile of the runtime, and there is no 'profiles/{RUNTIME}.yaml'"
     );
+    let help = "masters take it as nodes do: write what runs containers there, or take 'systemd'";
     let place = node.place(&["kubernetes", "control-plane"]);
     problems.add(Diagnostic::new(title).at(place).help(help));
-}
-
-/// Adds the container runtime to a master's profile. The overlay is laid below the profile's own,
-/// so that these have the last word.
-pub(super) fn add_runtime(profile: &mut Profile) {
-    profile.packages.install.extend(PACKAGES.map(str::to_owned));
-    if !profile.overlays.iter().any(|name| name == OVERLAY) {
-        profile.overlays.insert(0, OVERLAY.to_owned());
-    }
-    profile.replace.insert(TreePath::literal(CONFIG));
-    profile.services.enable.insert(SERVICE.to_owned());
-    profile.services.ready.insert(SERVICE.to_owned());
-    profile.prune.drop.extend(OLD_SHIMS.map(str::to_owned));
 }
 
 #[cfg(test)]
@@ -72,6 +54,7 @@ mod tests {
         plan::Plan,
         profile::FileContent,
         seed,
+        tree::TreePath,
     };
 
     const PROGRAMS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
@@ -121,9 +104,11 @@ mod tests {
     #[test]
     fn a_master_gets_the_runtime_below_what_its_profile_says_itself() {
         let profile = planned(STATIC_PODS, "master").profile;
-        assert_eq!(profile.overlays, [OVERLAY, "site"]);
-        assert!(profile.replace.contains(&TreePath::literal(CONFIG)));
-        for package in PACKAGES.into_iter().chain(["conntrack", "iptables"]) {
+        assert_eq!(profile.overlays, ["containerd", "site"]);
+        assert!(profile.replace.contains(&TreePath::literal("/etc/containerd/config.toml")));
+        for package in
+            ["containerd", "containernetworking-plugins", "runc", "conntrack", "iptables"]
+        {
             assert!(profile.packages.install.contains(package), "{package}");
         }
         assert!(profile.kernel.modules.contains("ip_vs"));
