@@ -55,6 +55,7 @@ pub mod error;
 pub mod names;
 pub mod progress;
 pub mod sys;
+pub mod systemd;
 pub mod units;
 
 /// The program kiln-init, which every image carries.

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command};
 use kiln::tree::{Kind, TreePath};
 use kiln_init::handoff::{Phase, Template};
 
-use crate::support::root::{Fixture, dump, package, text, write_out};
+use crate::support::{
+    qemu::repository,
+    root::{Fixture, PackageFiles, dump, package, text, write_out},
+};
 
 fn kind(root: &kiln::rootfs::Root, path: &str) -> Option<String> {
     let inode = root.tree.get(&TreePath::new(path).expect("a path"))?;
@@ -453,23 +456,46 @@ fn accounts_are_those_of_systemd_sysusers() {
     }
 }
 
+fn nftables() -> PackageFiles {
+    package("nftables")
+        .file("usr/sbin/nft", "nft")
+        .file("usr/lib/systemd/system/nftables.service", "[Install]\nWantedBy=sysinit.target\n")
+        .file("etc/nftables.conf", "flush ruleset\n")
+}
+
+/// The proxies listen on the endpoint's port, whatever it is.
+#[test]
+fn balancers_let_in_the_port_of_the_endpoint() {
+    let profile = fs::read_to_string(repository().join("profiles/lb.yaml")).expect("a profile");
+    let rules = profile.split("\n\n").find(|section| section.starts_with("firewall:"));
+    let rules = rules.expect("rules of the packet filter");
+    for port in ["6443", "443"] {
+        let root = Fixture::new()
+            .package(nftables())
+            .cluster("port: 6443", &format!("port: {port}"))
+            .profile(&format!("{rules}\n"))
+            .root();
+        let rules = text(&root.tree, "/etc/nftables.conf");
+        let open: Vec<&str> =
+            rules.lines().map(str::trim).filter(|line| line.starts_with("tcp dport")).collect();
+        let wanted = format!("tcp dport {port} accept comment \"tcp endpoint\"");
+        assert_eq!(open, [wanted]);
+    }
+}
+
 /// The rules are valid for nft, and say what the profile says.
 #[test]
 fn the_firewall_is_one_that_nft_accepts() {
     let root = Fixture::new()
-        .package(
-            package("nftables")
-                .file("usr/sbin/nft", "nft")
-                .file("usr/lib/systemd/system/nftables.service", "[Install]\nWantedBy=sysinit.target\n")
-                .file("etc/nftables.conf", "flush ruleset\n"),
-        )
+        .package(nftables())
         .profile(
-            "firewall: { allow: [tcp 6443, udp 30000-32767 from pods, vrrp from hosts, icmp from 10.9.0.0/16] }\n",
+            "firewall: { allow: [tcp 6443, tcp endpoint from pods, udp 30000-32767 from pods, vrrp from hosts, icmp from 10.9.0.0/16] }\n",
         )
         .root();
     let rules = text(&root.tree, "/etc/nftables.conf");
     for line in [
         "tcp dport 6443 accept",
+        "ip saddr 10.244.0.0/16 tcp dport 6443 accept comment \"tcp endpoint from pods\"",
         "ip saddr 10.244.0.0/16 udp dport 30000-32767 accept",
         "ip saddr 192.168.31.0/24 meta l4proto 112 accept",
         "type filter hook input priority filter; policy drop;",

@@ -10,14 +10,11 @@ use kiln::{
     digest::Digest,
     kubernetes::{
         arguments::arguments,
-        bootstrap, bring_up,
-        configs::{self, Cipher, EncryptionKey},
-        etcd,
+        bootstrap, bring_up, configs, etcd,
         flags::Component,
         kinds::Kind,
-        kubeconfig::BootstrapToken,
         role,
-        settings::{Machine, Secret, Settings},
+        settings::{Machine, Settings},
         version::Minor,
     },
     pki::{
@@ -30,9 +27,11 @@ use kiln::{
 };
 use serde_json::Value;
 
-use crate::support::{files::Planned, qemu::repository};
-
-const TOKEN: &str = "abcdef.0123456789abcdef";
+use crate::support::{
+    files::Planned,
+    qemu::repository,
+    secrets::{encryption_key, token},
+};
 
 /// The cluster of `tests/failover` with another minor.
 fn with_minor(minor: Minor) -> Planned {
@@ -53,10 +52,7 @@ const HOSTS: [(&str, &str); 3] =
 
 /// Every text that Kiln or its overlays give a host, its secrets among them.
 fn texts(planned: &Planned, role: &str, host: &str) -> Vec<(String, String)> {
-    let token = BootstrapToken::parse(&Secret::new(TOKEN), "2030-01-31T12:00:00Z").unwrap();
-    let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-    let key = EncryptionKey::new(Cipher::Secretbox, "key-1", &key).unwrap();
-    let secrets = role::secrets(planned.cluster(), role, &token, &key);
+    let secrets = role::secrets(planned.cluster(), role, &token(), &encryption_key());
     let secrets =
         secrets.into_iter().map(|file| (file.path, String::from_utf8(file.content).unwrap()));
     planned.texts(role, host).into_iter().chain(secrets).collect()
@@ -387,7 +383,7 @@ fn bootstrap_tokens_are_random_have_an_end_and_lie_in_a_secret() {
     let new = || pki::token::text(&sys::random::bytes().unwrap(), 1_893_456_000);
     let (one, other) = (new(), new());
     assert_ne!(one, other);
-    assert!(one.ends_with(" 2030-01-01T00:00:00Z\n") && !one.contains(TOKEN), "{one}");
+    assert!(one.ends_with(" 2030-01-01T00:00:00Z\n") && !one.contains(&token().id), "{one}");
     for (minor, component, list) in all_arguments() {
         let has_file = list.iter().any(|argument| argument.starts_with("--token-auth-file"));
         assert!(!has_file, "{component} of {minor}");

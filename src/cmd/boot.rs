@@ -5,10 +5,10 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::Context;
+use super::{Context, kubernetes::Secrets};
 use crate::{
     cli,
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, Delivery},
     diagnostic::Problems,
     error::{refuse, refuse_usage},
     qemu::{self, Acceleration, Changes, Host, Machine, Network, Spec},
@@ -28,7 +28,8 @@ pub(super) fn run(context: &Context, args: &cli::Boot) -> Result<()> {
     let scratch =
         tempfile::Builder::new().prefix("kiln-boot-").tempdir().context("making scratch space")?;
     let medium = scratch.path().join("seed.iso");
-    let files = super::seed::of_host(&context.workspace, &cluster, &name)?;
+    let secrets = Secrets::read(&context.workspace, &cluster, Delivery::Seed)?;
+    let files = super::seed::of_host(&secrets, &cluster, &name)?;
     sys::fs::write_private(&medium, &seed::iso(&files)?)?;
     let spec = spec(&cluster, &name, image(context, &cluster, args)?, medium, args)?;
 

@@ -18,6 +18,7 @@ use super::{Context, images, kubernetes};
 use crate::{
     boot::{self, esp::EspInputs, initrd::InitrdInputs, uki::UkiParts},
     cli,
+    cluster::Delivery,
     debian::deb,
     digest::Digest,
     disk::{
@@ -29,7 +30,7 @@ use crate::{
     formats::{squashfs, verity},
     lock::{self, Lock, LockedPackage},
     outputs::{self, Manifest},
-    pki::delivery::NodeFile,
+    pki::{delivery::NodeFile, leaves::Scope},
     plan::Plan,
     progress::Progress,
     rootfs::{self, Root, modules::Survey},
@@ -125,8 +126,13 @@ fn secrets(
     plans: &[Plan],
     progress: &Progress,
 ) -> Result<BTreeMap<String, Vec<NodeFile>>> {
+    let Some(first) = plans.first() else { return Ok(BTreeMap::new()) };
+    let secrets = kubernetes::Secrets::read(&context.workspace, &first.cluster, Delivery::Baked)?;
     let take = |plan: &Plan| {
-        let (files, warnings) = kubernetes::baked(&context.workspace, plan)?;
+        let scope = Scope::Role(plan.profile.role.clone());
+        let (files, warnings) = secrets
+            .of(&plan.cluster, &scope)
+            .with_context(|| format!("taking the certificates and keys of {scope}"))?;
         for warning in warnings {
             progress.say(format!("warning: {warning}"));
         }

@@ -18,7 +18,7 @@ use crate::{
     pki::{Material, delivery::NodeFile, leaves::Scope},
     plan::Plan,
     progress::Progress,
-    seed, sys,
+    sys,
     tree::Content,
 };
 
@@ -131,39 +131,28 @@ pub(super) fn check_companions(plans: &[Plan], lock: &Lock, progress: &Progress)
     Ok(())
 }
 
-/// Certificates, keys and tokens that a role's image carries, and a warning of those that
-/// end soon.
-pub(super) fn baked(workspace: &Path, plan: &Plan) -> Result<(Vec<NodeFile>, Vec<String>)> {
-    let cluster = &plan.cluster;
-    if secrets::delivery(cluster) != Some(Delivery::Baked) {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let scope = Scope::Role(plan.profile.role.clone());
-    held(cluster, &scope, &sys::vault::read(workspace)?)
-        .with_context(|| format!("taking the certificates and keys of {scope}"))
-}
+/// Certificates, keys and tokens of `pki/`, read once; none if machines get theirs in another way.
+pub(super) struct Secrets(Option<Material>);
 
-/// The same for the seed of a host; nothing if its image carries them.
-pub(super) fn seeded(
-    workspace: &Path,
-    cluster: &Cluster,
-    host: &str,
-) -> Result<(Vec<NodeFile>, Vec<String>)> {
-    if !seed::are_secrets(cluster) {
-        return Ok((Vec::new(), Vec::new()));
+impl Secrets {
+    /// Reads them if this is how a cluster's machines get them.
+    pub(super) fn read(workspace: &Path, cluster: &Cluster, way: Delivery) -> Result<Self> {
+        let is_way = secrets::delivery(cluster) == Some(way);
+        let material = is_way.then(|| sys::vault::read(workspace)).transpose();
+        Ok(Self(material.context("reading the certificates and keys")?))
     }
-    held(cluster, &Scope::Host(host.to_owned()), &sys::vault::read(workspace)?)
-}
 
-/// What `scope` holds, and what of it ends soon.
-fn held(
-    cluster: &Cluster,
-    scope: &Scope,
-    material: &Material,
-) -> Result<(Vec<NodeFile>, Vec<String>)> {
-    let now = sys::now();
-    let files = secrets::files(cluster, scope, material, now);
-    files
-        .and_then(|files| Ok((files, secrets::ending(cluster, scope, material, now)?)))
-        .map_err(super::pki::refused)
+    /// What `scope` holds, and a warning of what of it ends soon.
+    pub(super) fn of(
+        &self,
+        cluster: &Cluster,
+        scope: &Scope,
+    ) -> Result<(Vec<NodeFile>, Vec<String>)> {
+        let Some(material) = &self.0 else { return Ok(Default::default()) };
+        let now = sys::now();
+        let files = secrets::files(cluster, scope, material, now);
+        files
+            .and_then(|files| Ok((files, secrets::ending(cluster, scope, material, now)?)))
+            .map_err(super::pki::refused)
+    }
 }

@@ -8,13 +8,14 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{Context, kubernetes};
+use super::{Context, kubernetes::Secrets};
 use crate::{
     cli::{self, SeedFormat},
-    cluster::{self, Cluster},
+    cluster::{self, Cluster, Delivery},
     diagnostic::{Problems, suggest},
     error::refuse_usage,
-    kubernetes::secrets,
+    kubernetes::secrets::of_host as secrets_of,
+    pki::leaves::Scope,
     seed::{self, Files},
     sys,
 };
@@ -26,17 +27,17 @@ pub(super) fn run(context: &Context, args: &cli::Seed) -> Result<()> {
     let cluster = problems.finish(cluster)?;
     let names: BTreeSet<&String> =
         if args.all { cluster.hosts.keys().collect() } else { args.hosts.iter().collect() };
+    if let Some(name) = names.iter().find(|name| !cluster.hosts.contains_key(**name)) {
+        let known = cluster.hosts.keys().map(String::as_str);
+        let error = seed::Error::UnknownHost { name: (*name).clone() };
+        return Err(refuse_usage(error, suggest(name, known)));
+    }
+    let secrets = Secrets::read(&context.workspace, &cluster, Delivery::Seed)?;
     // Every seed is made before the first is written.
     let mut seeds = Vec::new();
     for name in names {
-        if !cluster.hosts.contains_key(name) {
-            let known = cluster.hosts.keys().map(String::as_str);
-            let error = seed::Error::UnknownHost { name: name.clone() };
-            return Err(refuse_usage(error, suggest(name, known)));
-        }
         let task = || format!("making the seed of '{name}'");
-        let files = of_host(&context.workspace, &cluster, name).with_context(task)?;
-        seeds.push((name, files));
+        seeds.push((name, of_host(&secrets, &cluster, name).with_context(task)?));
     }
     sys::fs::create_dirs(&args.out)?;
     let put = match seed::are_secrets(&cluster) {
@@ -48,16 +49,16 @@ pub(super) fn run(context: &Context, args: &cli::Seed) -> Result<()> {
             .with_context(|| format!("writing the seed of '{name}'"))?;
         println!("{}", path.display());
     }
-    let has_keys = |name: &String| !secrets::of_host(&cluster, name).is_empty();
+    let has_keys = |name: &String| !secrets_of(&cluster, name).is_empty();
     if seed::are_secrets(&cluster) && seeds.iter().any(|(name, _)| has_keys(name)) {
         eprintln!("warning: seeds hold the keys of their hosts: keep them as you keep 'pki/'");
     }
     Ok(())
 }
 
-/// A host's seed, with its keys from `pki/` if they come by it.
-pub(super) fn of_host(workspace: &Path, cluster: &Cluster, name: &str) -> Result<Files> {
-    let (given, warnings) = kubernetes::seeded(workspace, cluster, name)?;
+/// A host's seed, with its keys if they come by it.
+pub(super) fn of_host(secrets: &Secrets, cluster: &Cluster, name: &str) -> Result<Files> {
+    let (given, warnings) = secrets.of(cluster, &Scope::Host(name.to_owned()))?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }

@@ -28,7 +28,8 @@ use crate::{
     },
     lock::{LockedFile, LockedRelease},
     progress::Task,
-    store, sys,
+    store::Store,
+    sys,
     tree::Content,
     units::Bytes,
 };
@@ -43,6 +44,22 @@ impl Program {
     /// Takes a file for a locked program, if its bytes are those of the lock.
     pub fn verify(file: &Path, locked: &LockedFile) -> Result<Self> {
         Ok(Self { content: sys::fs::pinned(file, &locked.sha256)? })
+    }
+
+    /// What the cache has of a locked program; none if it has nothing, or other bytes.
+    fn cached(store: &Store, locked: &LockedFile) -> Result<Option<Self>> {
+        let file = store.program(&Sum::Sha256(locked.sha256));
+        if !sys::fs::exists(&file) {
+            return Ok(None);
+        }
+        let content = sys::fs::content(&file)?;
+        Ok((sys::fs::digest(&content)? == locked.sha256).then_some(Self { content }))
+    }
+
+    /// The same right after the cache got it, or was looked at: what goes there is hashed on the
+    /// way, which is not done twice.
+    fn just_hashed(store: &Store, locked: &LockedFile) -> Result<Self> {
+        Ok(Self { content: sys::fs::content(&store.program(&Sum::Sha256(locked.sha256)))? })
     }
 
     pub fn into_content(self) -> Content {
@@ -101,22 +118,20 @@ impl Fetcher {
         let Release { version, source, programs } = release;
         let wanted: Vec<(&'static str, &LockedFile)> =
             programs.iter().filter_map(|name| Some((*name, locked.programs.get(*name)?))).collect();
-        let mut folder = None;
-        match source {
-            Source::Folder(_) => folder = source.local(*version).map(|path| workspace.join(path)),
+        let taken = match source {
+            Source::Folder(_) => {
+                let folder = workspace.join(source.local(*version).expect("it is local"));
+                let take = |(name, program): &(&str, &LockedFile)| {
+                    Program::verify(&folder.join(name), program)
+                };
+                wanted.iter().map(take).collect::<Result<_>>()?
+            }
             Source::Programs(_) => self.download(&wanted)?,
             Source::Bundle(_) | Source::RemoteBundle(_) => {
-                self.unpack_missing(workspace, release, locked, &wanted)?;
+                self.unpack_missing(workspace, release, locked, &wanted)?
             }
-        }
-        let take = |(name, program): (&'static str, &LockedFile)| {
-            let file = match &folder {
-                Some(folder) => folder.join(name),
-                None => self.store.program(&Sum::Sha256(program.sha256)),
-            };
-            Ok((name, Program::verify(&file, program)?))
         };
-        wanted.into_iter().map(take).collect()
+        Ok(wanted.into_iter().map(|(name, _)| name).zip(taken).collect())
     }
 
     fn pin_programs(
@@ -143,7 +158,7 @@ impl Fetcher {
         let fetched = parallel(self.jobs, &new, |file, stop| {
             let (path, locked) = self.take_published(&client, file, MAX_PROGRAM, &task, stop)?;
             refuse_change(file, version, old(&file.name), Some(&locked))?;
-            inspect(&file.name, version, &path, &file.url)?;
+            inspect(&file.name, version, &sys::fs::content(&path)?, &file.url)?;
             Ok(locked)
         })?;
         task.finish();
@@ -184,7 +199,7 @@ impl Fetcher {
         for (name, locked) in &found {
             let file = self.store.program(&Sum::Sha256(locked.sha256));
             let origin = format!("{}' in '{}", name, bundle.display());
-            inspect(name, release.version, &file, &origin)?;
+            inspect(name, release.version, &sys::fs::content(&file)?, &origin)?;
         }
         Ok(found)
     }
@@ -242,18 +257,23 @@ impl Fetcher {
         self.obtain_release(client, &file.name, &file.url, expected, task, stop)
             .with_context(fetching)?;
         let path = self.store.program(&file.sum);
-        let (size, sha256) = sys::fs::digest(&path)?;
+        let content = sys::fs::content(&path)?;
+        let sha256 = match file.sum {
+            // It came by this digest.
+            Sum::Sha256(sha256) => sha256,
+            Sum::Sha512(_) => sys::fs::digest(&content)?,
+        };
         let named = self.store.program(&Sum::Sha256(sha256));
         if named != path {
             sys::fs::create_dirs(named.parent().expect("below the cache"))?;
             sys::fs::rename(&path, &named)?;
         }
         let (url, published) = (Some(file.url.clone()), Some(file.sum));
-        Ok((named, LockedFile { size, sha256, url, published }))
+        Ok((named, LockedFile { size: content.len(), sha256, url, published }))
     }
 
-    /// What of these the cache does not have.
-    fn download(&self, programs: &[(&'static str, &LockedFile)]) -> Result<()> {
+    /// Downloads what of these the cache does not have; all of them, in their order.
+    fn download(&self, programs: &[(&'static str, &LockedFile)]) -> Result<Vec<Program>> {
         let total = Bytes(programs.iter().map(|(_, program)| program.size).sum());
         let is_missing = |program: &LockedFile| {
             !sys::fs::exists(&self.store.program(&Sum::Sha256(program.sha256)))
@@ -265,11 +285,12 @@ impl Fetcher {
         let task =
             self.progress.bytes(format!("fetching {count}"), format!("fetched {count}"), total);
         let client = self.client.for_releases();
-        parallel(self.jobs, programs, |(name, program), stop| {
-            self.obtain_locked(&client, name, program, &task, stop)
+        let obtained = parallel(self.jobs, programs, |(name, program), stop| {
+            self.obtain_locked(&client, name, program, &task, stop)?;
+            Program::just_hashed(&self.store, program)
         })?;
         task.finish();
-        Ok(())
+        Ok(obtained)
     }
 
     fn obtain_locked(
@@ -307,25 +328,39 @@ impl Fetcher {
         }
     }
 
-    /// Takes the programs out of their bundle unless the cache has all of them.
+    /// Takes the programs out of their bundle unless the cache has all of them; in their order.
     fn unpack_missing(
         &self,
         workspace: &Path,
         release: &Release<'_>,
         locked: &LockedRelease,
         programs: &[(&'static str, &LockedFile)],
+    ) -> Result<Vec<Program>> {
+        let cached = |(_, program): &(_, &LockedFile)| Program::cached(&self.store, program);
+        let cached: Vec<Option<Program>> = programs.iter().map(cached).collect::<Result<_>>()?;
+        let missing: BTreeSet<&str> = programs
+            .iter()
+            .zip(&cached)
+            .filter_map(|((name, _), cached)| cached.is_none().then_some(*name))
+            .collect();
+        if !missing.is_empty() {
+            self.unpack(workspace, release, locked, &missing)?;
+        }
+        let take = |((_, program), cached): (&(_, &LockedFile), Option<Program>)| match cached {
+            Some(program) => Ok(program),
+            None => Program::just_hashed(&self.store, program),
+        };
+        programs.iter().zip(cached).map(take).collect()
+    }
+
+    /// Takes programs out of their bundle into the cache, where their bytes are those of the lock.
+    fn unpack(
+        &self,
+        workspace: &Path,
+        release: &Release<'_>,
+        locked: &LockedRelease,
+        missing: &BTreeSet<&str>,
     ) -> Result<()> {
-        let mut missing = BTreeSet::new();
-        for (name, program) in programs {
-            let sum = Sum::Sha256(program.sha256);
-            let file = self.store.program(&sum);
-            if !sys::fs::exists(&file) || store::sum_file(&file, &sum)? != sum {
-                missing.insert(*name);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
         let file = match (release.source.local(release.version), &locked.bundle) {
             (Some(path), _) => workspace.join(path),
             (None, Some(bundle)) => {
@@ -340,11 +375,10 @@ impl Fetcher {
             }
             (None, None) => anyhow::bail!("the lock pins no bundle"),
         };
-        let found = bundle::unpack(&self.store, &file, &missing)?;
-        for (name, program) in programs.iter().filter(|(name, _)| missing.contains(name)) {
-            let found = &found[*name];
-            if found.sha256 != program.sha256 {
-                let (wanted, found) = (program.sha256.short(), found.sha256.short());
+        for (name, found) in bundle::unpack(&self.store, &file, missing)? {
+            let wanted = &locked.programs[&name];
+            if found.sha256 != wanted.sha256 {
+                let (wanted, found) = (wanted.sha256.short(), found.sha256.short());
                 return Err(refuse(
                     format!(
                         "sha256 of '{name}' in '{}' differs: expected {wanted}, found {found}",
@@ -440,15 +474,15 @@ fn pin_file(folder: &Path, name: &str, version: Version) -> Result<LockedFile> {
             "name the folder that the programs themselves are in",
         ));
     }
-    inspect(name, version, &path, &path.display().to_string())?;
-    let (size, sha256) = sys::fs::digest(&path)?;
-    Ok(LockedFile { size, sha256, url: None, published: None })
+    let content = sys::fs::content(&path)?;
+    inspect(name, version, &content, &path.display().to_string())?;
+    let sha256 = sys::fs::digest(&content)?;
+    Ok(LockedFile { size: content.len(), sha256, url: None, published: None })
 }
 
 /// Refuses a file that no image can run.
-fn inspect(name: &str, version: Version, file: &Path, origin: &str) -> Result<()> {
-    let content = sys::fs::content(file)?;
-    program::check(name, version, &content)
+fn inspect(name: &str, version: Version, content: &Content, origin: &str) -> Result<()> {
+    program::check(name, version, content)
         .map_err(|error| refuse(&error, error.help()))
         .with_context(|| format!("looking at '{origin}'"))
 }

@@ -8,6 +8,7 @@ use super::{
     kubeconfig::{Credentials, Trust},
     settings::{API_PORT, ControlPlane, ETC, PerHost, Settings},
 };
+use crate::systemd::{Setting, Unit};
 
 /// What is applied: manifests in files.
 pub const FOLDER: &str = "/usr/lib/kiln/bring-up";
@@ -28,24 +29,26 @@ pub fn kubeconfig(settings: &Settings) -> String {
 }
 
 /// Neither unit needs more of its machine than the network and its key.
-const SANDBOX: &str = "\
-LockPersonality=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectSystem=strict
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-SystemCallArchitectures=native
-Environment=HOME=/tmp
-";
+const SANDBOX: [Setting; 16] = [
+    ("LockPersonality", "yes"),
+    ("NoNewPrivileges", "yes"),
+    ("PrivateDevices", "yes"),
+    ("PrivateTmp", "yes"),
+    ("ProtectClock", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectHome", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("ProtectSystem", "strict"),
+    ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("SystemCallArchitectures", "native"),
+    ("Environment", "HOME=/tmp"),
+];
+/// What they run.
+const PROGRAM: &str = kiln_contract::path::INIT_IN_ROOT;
 
 /// Applies the manifests once the API is ready; tries until it is. It is not ordered after a kubelet
 /// that starts the API: that one needs what is applied here to join.
@@ -54,56 +57,48 @@ pub fn unit(control_plane: ControlPlane) -> String {
         ControlPlane::Systemd => " kube-apiserver.service",
         ControlPlane::StaticPods => "",
     };
-    format!(
-        "[Unit]\n\
-         Description=Objects that a new cluster needs\n\
-         Wants=network-online.target\n\
-         After=network-online.target kiln-network.service{server}\n\n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         TimeoutStartSec=infinity\n\
-         ExecStart={program} bring-up {FOLDER}\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n",
-        program = kiln_contract::path::INIT_IN_ROOT
-    )
+    Unit::new("Objects that a new cluster needs")
+        .set("Wants", "network-online.target")
+        .set("After", format_args!("network-online.target kiln-network.service{server}"))
+        .section("Service")
+        .set("Type", "oneshot")
+        .set("RemainAfterExit", "yes")
+        .set("TimeoutStartSec", "infinity")
+        .set("ExecStart", format_args!("{PROGRAM} bring-up {FOLDER}"))
+        .set_all(&SANDBOX)
+        .wanted()
 }
 
 /// Approves kubelets' serving certificates; follows the API as long as it is there.
 pub fn approve_unit() -> String {
-    format!(
-        "[Unit]\n\
-         Description=Serving certificates of kubelets\n\
-         Wants=network-online.target\n\
-         After=network-online.target kiln-bring-up.service\n\
-         StartLimitIntervalSec=0\n\n\
-         [Service]\n\
-         Type=exec\n\
-         Restart=always\n\
-         RestartSec=5\n\
-         ExecStart={program} approve\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n",
-        program = kiln_contract::path::INIT_IN_ROOT
-    )
+    Unit::new("Serving certificates of kubelets")
+        .set("Wants", "network-online.target")
+        .set("After", "network-online.target kiln-bring-up.service")
+        .set("StartLimitIntervalSec", 0)
+        .section("Service")
+        .set("Type", "exec")
+        .set("Restart", "always")
+        .set("RestartSec", 5)
+        .set("ExecStart", format_args!("{PROGRAM} approve"))
+        .set_all(&SANDBOX)
+        .wanted()
 }
 
 /// Makes containerd know the images of the image, before the kubelet asks for one.
 pub fn images_unit() -> String {
-    format!(
-        "[Unit]\n\
-         Description=Container images that this machine brings\n\
-         Requires=containerd.service\n\
-         After=containerd.service\n\
-         Before=kubelet.service\n\n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         ExecStart=/bin/sh -c 'for image in {IMAGES}/*.tar; do ctr --namespace=k8s.io images import \"$$image\" || exit; done'\n\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
+    Unit::new("Container images that this machine brings")
+        .set("Requires", "containerd.service")
+        .set("After", "containerd.service")
+        .set("Before", "kubelet.service")
+        .section("Service")
+        .set("Type", "oneshot")
+        .set("RemainAfterExit", "yes")
+        .set(
+            "ExecStart",
+            format_args!(
+                "/bin/sh -c 'for image in {IMAGES}/*.tar; do \
+                 ctr --namespace=k8s.io images import \"$$image\" || exit; done'"
+            ),
+        )
+        .wanted()
 }

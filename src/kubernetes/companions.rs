@@ -88,7 +88,7 @@ fn upstream(version: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::role::tests::cluster;
+    use crate::kubernetes::fixture::cluster;
 
     fn check(version: &str, role: &str, package: &str, found: &str) -> Result<Vec<String>, TooOld> {
         super::check(&cluster(&format!("version: {version}")), role, [(package, found)])

@@ -237,20 +237,23 @@ pub fn encryption(settings: &Settings, key: &EncryptionKey) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::kubernetes::{settings::tests::settings, version::Minor};
 
-    fn everything(settings: &Settings) -> Vec<(Kind, Value)> {
+    pub(crate) fn encryption_key() -> EncryptionKey {
         let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-        let key = EncryptionKey::new(Cipher::Secretbox, "key-1", &key).unwrap();
+        EncryptionKey::new(Cipher::Secretbox, "key-1", &key).unwrap()
+    }
+
+    fn everything(settings: &Settings) -> Vec<(Kind, Value)> {
         let mut all = vec![
             (Kind::Kubelet, kubelet(settings, Machine::Node)),
             (Kind::Kubelet, kubelet(settings, Machine::ControlPlane)),
             (Kind::KubeProxy, proxy(settings)),
             (Kind::Scheduler, scheduler(settings)),
             (Kind::AuditPolicy, audit_policy(settings)),
-            (Kind::Encryption, encryption(settings, &key)),
+            (Kind::Encryption, encryption(settings, &encryption_key())),
         ];
         if settings.version.minor.get() >= 32 {
             all.push((Kind::Authentication, authentication(settings)));

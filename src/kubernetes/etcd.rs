@@ -6,15 +6,18 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::cluster::Cluster;
+use crate::{cluster::Cluster, systemd::Unit};
 
 /// Ports of IANA's registry for etcd.
 pub const CLIENT_PORT: u16 = 2379;
 pub const PEER_PORT: u16 = 2380;
 /// Where a member's configuration lies.
 pub const CONFIG: &str = "/etc/etcd/etcd.json";
-/// The state folder, and what the unit may not do: the overlay's.
-pub const SANDBOX: &str =
+/// The overlay with the state folder, and what the unit may not do.
+pub const OVERLAY: &str = "etcd";
+/// The same for roles that do not have the overlay.
+pub const SANDBOX: &str = "/usr/lib/systemd/system/etcd.service.d/10-kiln.conf";
+pub const SANDBOX_TEXT: &str =
     include_str!("../../overlays/etcd/usr/lib/systemd/system/etcd.service.d/10-kiln.conf");
 /// Variables of a host that becomes a member later: `etcdctl member add` prints both.
 pub const INITIAL_CLUSTER: &str = "etcd_initial_cluster";
@@ -81,15 +84,16 @@ pub fn drop_in(cluster: &Cluster, role: &str) -> String {
     let hosts: Vec<&str> = cluster.hosts_of(role).map(|(name, _)| name).collect();
     let is_member = |name: &&&str| cluster.etcd.members.iter().any(|member| member == **name);
     let members: Vec<&&str> = hosts.iter().filter(is_member).collect();
-    let mut text = String::from("[Unit]\nStartLimitIntervalSec=0\n");
+    let mut unit = Unit::begin("Unit").set("StartLimitIntervalSec", 0);
     if members.len() < hosts.len() {
         for name in members {
-            text += &format!("ConditionHost=|{name}\n");
+            unit = unit.set("ConditionHost", format_args!("|{name}"));
         }
     }
-    // It says that it is ready once a majority of the members is there, whenever that is.
-    text += &format!(
-        "\n[Service]\nTimeoutStartSec=infinity\nExecStart=\nExecStart=/usr/bin/etcd --config-file={CONFIG}\n"
-    );
-    text
+    unit.section("Service")
+        // It says that it is ready once a majority of the members is there, whenever that is.
+        .set("TimeoutStartSec", "infinity")
+        .set("ExecStart", "")
+        .set("ExecStart", format_args!("/usr/bin/etcd --config-file={CONFIG}"))
+        .text()
 }

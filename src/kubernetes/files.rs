@@ -11,6 +11,7 @@ use super::{
     settings::{ControlPlane, ETC, Machine, Settings},
     units::{HOST_ENV, host_env, unit},
 };
+use crate::pki::Kind;
 
 /// A file of the image.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,7 +21,8 @@ pub struct File {
     pub mode: u16,
     /// Whether it is a first-boot template: in the image its name ends with `.j2`.
     pub is_per_host: bool,
-    pub is_secret: bool,
+    /// What it is, if it is a secret.
+    pub secret: Option<Kind>,
     pub text: String,
 }
 
@@ -31,23 +33,22 @@ impl std::fmt::Debug for File {
     }
 }
 
-/// What is generated, and is no one's to know.
+/// What secret files are made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Secrets<'a> {
     pub token: &'a BootstrapToken,
-    /// If the settings say that secrets are encrypted.
-    pub encryption: Option<&'a configs::EncryptionKey>,
+    pub encryption: &'a configs::EncryptionKey,
 }
 
 fn file(path: impl Into<String>, text: impl ToString) -> File {
     let text = text.to_string();
     // Settings refuse template marks, so these are ours.
     let is_per_host = text.contains("{{");
-    File { path: path.into(), mode: 0o644, is_per_host, is_secret: false, text }
+    File { path: path.into(), mode: 0o644, is_per_host, secret: None, text }
 }
 
-fn secret(path: impl Into<String>, text: impl ToString) -> File {
-    File { mode: 0o600, is_secret: true, ..file(path, text) }
+fn secret(kind: Kind, path: impl Into<String>, text: impl ToString) -> File {
+    File { mode: 0o600, secret: Some(kind), ..file(path, text) }
 }
 
 fn etc(name: &str, document: &Value) -> File {
@@ -75,8 +76,9 @@ pub fn services(settings: &Settings, machine: Machine) -> Vec<Component> {
     }
 }
 
-/// The files of a machine, sorted by path. The settings have been checked.
-pub fn files(settings: &Settings, machine: Machine, secrets: Secrets<'_>) -> Vec<File> {
+/// The files of a machine, sorted by path; without `secrets` those that everybody may know. The
+/// settings have been checked.
+pub fn files(settings: &Settings, machine: Machine, secrets: Option<Secrets<'_>>) -> Vec<File> {
     let mut files = vec![file(HOST_ENV, host_env())];
     files.extend(
         services(settings, machine)
@@ -112,14 +114,14 @@ fn kubeconfig_of(component: Component, name: &str, settings: &Settings) -> Optio
     kubeconfig::of(component, settings).map(|document| etc(name, &document))
 }
 
-fn control_plane(files: &mut Vec<File>, settings: &Settings, secrets: Secrets<'_>) {
+fn control_plane(files: &mut Vec<File>, settings: &Settings, secrets: Option<Secrets<'_>>) {
     files.push(etc("audit-policy.yaml", &configs::audit_policy(settings)));
     if has_authentication_config(settings) {
         files.push(etc("authentication.yaml", &configs::authentication(settings)));
     }
-    if let Some(key) = secrets.encryption.filter(|_| settings.encrypts_secrets) {
-        let path = format!("{ETC}/encryption.yaml");
-        files.push(secret(path, configs::encryption(settings, key)));
+    if let Some(secrets) = secrets.filter(|_| settings.encrypts_secrets) {
+        let text = configs::encryption(settings, secrets.encryption);
+        files.push(secret(Kind::EncryptionKey, format!("{ETC}/encryption.yaml"), text));
     }
     for (component, name) in [
         (Component::ControllerManager, "controller-manager.conf"),
@@ -138,10 +140,18 @@ fn control_plane(files: &mut Vec<File>, settings: &Settings, secrets: Secrets<'_
     }
 }
 
-fn kubelet(files: &mut Vec<File>, settings: &Settings, machine: Machine, secrets: Secrets<'_>) {
+fn kubelet(
+    files: &mut Vec<File>,
+    settings: &Settings,
+    machine: Machine,
+    secrets: Option<Secrets<'_>>,
+) {
     files.push(etc("kubelet.yaml", &configs::kubelet(settings, machine)));
-    let bootstrap = kubeconfig::bootstrap(settings, secrets.token);
-    files.push(secret(format!("{ETC}/bootstrap-kubelet.conf"), bootstrap));
+    if let Some(secrets) = secrets {
+        let text = kubeconfig::bootstrap(settings, secrets.token);
+        let path = format!("{ETC}/bootstrap-kubelet.conf");
+        files.push(secret(Kind::BootstrapToken, path, text));
+    }
     if settings.version.minor.get() >= 21 {
         // The kubelet would write this itself, and restart logind.
         files.push(file(
@@ -155,16 +165,13 @@ fn kubelet(files: &mut Vec<File>, settings: &Settings, machine: Machine, secrets
 mod tests {
     use super::*;
     use crate::kubernetes::{
-        kubeconfig::tests::token,
-        settings::{Secret, tests::settings},
+        configs::tests::encryption_key, kubeconfig::tests::token, settings::tests::settings,
         version::Minor,
     };
 
     fn all() -> Vec<(Minor, File)> {
-        let token = token();
-        let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-        let key = configs::EncryptionKey::new(configs::Cipher::Secretbox, "key-1", &key).unwrap();
-        let secrets = Secrets { token: &token, encryption: Some(&key) };
+        let (token, key) = (token(), encryption_key());
+        let secrets = Some(Secrets { token: &token, encryption: &key });
         let mut all = Vec::new();
         for minor in Minor::all() {
             for control_plane in [ControlPlane::Systemd, ControlPlane::StaticPods] {
@@ -207,13 +214,26 @@ mod tests {
     }
 
     #[test]
+    fn without_secrets_everything_else_is_the_same() {
+        let settings = settings("v1.34.0");
+        let (token, key) = (token(), encryption_key());
+        for machine in [Machine::Node, Machine::ControlPlane] {
+            let secrets = Secrets { token: &token, encryption: &key };
+            let mut all = files(&settings, machine, Some(secrets));
+            all.retain(|file| file.secret.is_none());
+            assert_eq!(all, files(&settings, machine, None));
+        }
+    }
+
+    #[test]
     fn what_holds_a_secret_is_marked_and_closed() {
         for (minor, file) in all() {
             let holds = file.text.contains("0123456789abcdef") || file.text.contains("MDEyMzQ1");
-            assert_eq!(file.is_secret, holds, "{minor} {file:?}");
+            assert_eq!(file.secret.is_some(), holds, "{minor} {file:?}");
+            assert!(file.secret.is_none_or(Kind::is_secret), "{minor} {file:?}");
             assert_eq!(file.mode, if holds { 0o600 } else { 0o644 }, "{minor} {file:?}");
             // First boot's templates are in the plan, which holds no secret.
-            assert!(!(file.is_secret && file.is_per_host), "{minor} {file:?}");
+            assert!(!(file.secret.is_some() && file.is_per_host), "{minor} {file:?}");
         }
     }
 

@@ -28,6 +28,8 @@ pub mod configs;
 pub mod document;
 pub mod etcd;
 pub mod files;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod flags;
 pub mod kinds;
 pub mod kubeconfig;

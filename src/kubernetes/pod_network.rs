@@ -164,10 +164,13 @@ mod tests {
     use serde_json::json;
 
     use super::PodNetwork;
-    use crate::{kubernetes::role::tests::cluster_and, profile::FileContent};
+    use crate::{
+        kubernetes::fixture::{SYSTEMD, cluster},
+        profile::FileContent,
+    };
 
     fn rendered(address: &str, vars: &serde_json::Value) -> Result<String, String> {
-        let (cluster, _) = cluster_and("node");
+        let cluster = cluster(SYSTEMD);
         let mut engine = Engine::new();
         let parts = super::parts(PodNetwork::Routed, &cluster, 24);
         let (_, FileContent::BootTemplate(text)) = &parts.files[0] else { panic!("{parts:?}") };
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn first_boot_finds_the_range_that_the_cluster_file_knows() {
-        let (cluster, _) = cluster_and("node");
+        let cluster = cluster(SYSTEMD);
         for host in cluster.hosts.values() {
             let known = cluster.pod_range(host).unwrap().to_string();
             assert_eq!(rendered(&host.address.address.to_string(), &json!({})), Ok(known));

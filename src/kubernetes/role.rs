@@ -17,8 +17,7 @@ use super::{
     flags::Component,
     kubeconfig::BootstrapToken,
     pod_network, pods, secrets,
-    settings::{ControlPlane, Machine, Networks, Secret, Settings},
-    static_pods,
+    settings::{ControlPlane, Machine, Networks, Settings},
     units::USERS,
 };
 use crate::{
@@ -134,15 +133,10 @@ pub fn secrets(
         return Vec::new();
     };
     let generated =
-        files::files(&settings, machine, files::Secrets { token, encryption: Some(key) });
+        files::files(&settings, machine, Some(files::Secrets { token, encryption: key }));
     let mut secrets: Vec<NodeFile> = generated
         .into_iter()
-        .filter(|file| file.is_secret)
-        .map(|file| {
-            let is_key = file.path.ends_with("/encryption.yaml");
-            let kind = if is_key { Kind::EncryptionKey } else { Kind::BootstrapToken };
-            secret(&file.path, file.mode, kind, file.text)
-        })
+        .filter_map(|file| Some(secret(&file.path, file.mode, file.secret?, file.text)))
         .collect();
     if machine == Machine::ControlPlane {
         let text = bootstrap::token_secret(token).to_string();
@@ -190,8 +184,10 @@ impl Role<'_> {
         self.install(&["etcd-client", "etcd-server"]);
         self.user("etcd", ETCD_UID, "/var/lib/etcd");
         self.template(etcd::CONFIG, etcd::config(self.cluster));
-        // The same as on masters, whose profile lays it over the root itself.
-        self.text("/usr/lib/systemd/system/etcd.service.d/10-kiln.conf", etcd::SANDBOX.to_owned());
+        // A profile that lays it over the root itself, as that of masters, has the last word.
+        if !self.profile.overlays.iter().any(|name| name == etcd::OVERLAY) {
+            self.text(etcd::SANDBOX, etcd::SANDBOX_TEXT.to_owned());
+        }
         let drop_in = etcd::drop_in(self.cluster, &self.profile.role);
         self.text("/usr/lib/systemd/system/etcd.service.d/20-kiln-cluster.conf", drop_in);
         self.profile.services.enable.insert("etcd.service".to_owned());
@@ -209,10 +205,7 @@ impl Role<'_> {
                     self.user(user, number, "/nonexistent");
                 }
             }
-            ControlPlane::StaticPods => {
-                static_pods::add_runtime(self.profile);
-                self.pods();
-            }
+            ControlPlane::StaticPods => self.pods(),
         }
         let manifest = bootstrap::manifest(&bootstrap::objects(bootstrap::ServingApproval::ByHand));
         self.text(&format!("{}/bootstrap.yaml", bring_up::FOLDER), manifest);
@@ -256,14 +249,7 @@ impl Role<'_> {
 
     /// Files and services of the programs themselves, but for what is secret.
     fn generated(&mut self, machine: Machine) {
-        // Files that hold the token are left out, so any of its form will do.
-        let token = Secret::new("aaaaaa.aaaaaaaaaaaaaaaa");
-        let token = BootstrapToken::parse(&token, "2000-01-01T00:00:00Z").expect("a token's form");
-        let secrets = files::Secrets { token: &token, encryption: None };
-        for file in files::files(&self.settings, machine, secrets) {
-            if file.is_secret {
-                continue;
-            }
+        for file in files::files(&self.settings, machine, None) {
             let content =
                 if file.is_per_host { FileContent::BootTemplate } else { FileContent::Text };
             // Units of Kiln lie where an operator's drop-ins come after them.
@@ -332,57 +318,20 @@ fn place(path: &str) -> TreePath {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use crate::{
         cluster::Cluster,
-        diagnostic::{Problems, Source},
-        kubernetes::etcd,
-        profile::{FileContent, Profile, Profiles},
+        kubernetes::{
+            etcd,
+            fixture::{SYSTEMD, planned},
+        },
+        profile::{FileContent, Profile},
         seed,
-        workspace::Workspace,
     };
 
-    const CLUSTER: &str = "schema: 1
-name: c
-version: '1'
-kubernetes: { version: v1.20.2, binaries: up }
-endpoint: { vip: 192.168.31.100 }
-networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
-etcd: { members: [m1, m2, n1] }
-hosts:
-  m1: { role: master, address: 192.168.31.24 }
-  m2: { role: master, address: 192.168.31.26 }
-  n1: { role: node, address: 192.168.31.35 }
-  n2: { role: node, address: 192.168.31.71 }
-  l1: { role: lb, address: 192.168.31.178 }
-";
-
-    /// The cluster with this under `kubernetes`.
-    pub(in crate::kubernetes) fn cluster(kubernetes: &str) -> Cluster {
-        cluster_and_profile(kubernetes, "node").0
-    }
-
-    pub(in crate::kubernetes) fn cluster_and(role: &str) -> (Cluster, Profile) {
-        cluster_and_profile("version: v1.20.2, binaries: up", role)
-    }
-
-    fn cluster_and_profile(kubernetes: &str, role: &str) -> (Cluster, Profile) {
-        let text = CLUSTER.replace("version: v1.20.2, binaries: up", kubernetes);
-        let profile = "schema: 1\ndebian: { suite: trixie }\npackages: { install: [base-files] }\nkernel: { package: linux }\n";
-        let source = |name: &str| Source::new(name, profile.to_owned());
-        let workspace = Workspace {
-            cluster: Source::new("cluster.yaml", text),
-            profiles: ["lb", "master", "node"].map(|name| (name.to_owned(), source(name))).into(),
-            overlays: Default::default(),
-            addons: Default::default(),
-        };
-        let problems = Problems::new();
-        let cluster = crate::cluster::load(&workspace, &problems);
-        let profile = Profiles::parse(&workspace, &problems).load(role, &problems);
-        let both = cluster.zip(profile);
-        let (cluster, mut profile) = problems.finish(both).unwrap_or_else(|why| panic!("{why}"));
-        super::extend(&cluster, &mut profile);
-        (cluster, profile)
+    fn cluster_and(role: &str) -> (Cluster, Profile) {
+        let plan = planned(SYSTEMD, role);
+        (plan.cluster, plan.profile)
     }
 
     fn text(profile: &Profile, path: &str) -> String {
@@ -407,6 +356,17 @@ hosts:
         let (cluster, master) = cluster_and("master");
         assert!(!etcd::drop_in(&cluster, "master").contains("ConditionHost"));
         assert!(master.services.ready.contains("etcd.service"));
+    }
+
+    #[test]
+    fn what_an_overlay_says_of_etcd_is_not_said_again() {
+        let (cluster, mut node) = cluster_and("node");
+        let path = super::place(etcd::SANDBOX);
+        assert!(text(&node, etcd::SANDBOX).contains("ProtectSystem=strict\n"));
+        node.files.clear();
+        node.overlays.push(etcd::OVERLAY.to_owned());
+        super::extend(&cluster, &mut node);
+        assert!(!node.files.contains_key(&path) && !node.files.is_empty());
     }
 
     #[test]
@@ -439,7 +399,6 @@ hosts:
                 let name = path.file_name();
                 assert!(!["bootstrap-kubelet.conf", "encryption.yaml"].contains(&name), "{path}");
             }
-            assert!(!format!("{profile:?}").contains("aaaaaa.aaaaaaaaaaaaaaaa"));
         }
         let (cluster, balancer) = cluster_and("lb");
         assert!(super::programs(&cluster, "lb").is_empty());

@@ -1,111 +1,63 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `control-plane: static-pods`: what such a master is beside a kubelet with manifests.
 //!
-//! It runs containers, so it has what profiles of nodes bring: containerd with its configuration,
-//! which is an overlay of the workspace. A cluster file that asks for static pods gives masters all
-//! of it ([`add_runtime`]), or is refused at its line if the overlay is not there ([`check`]).
+//! It runs containers, so it has the runtime of nodes, which is a profile of the workspace. A cluster
+//! file that asks for static pods has it laid below masters' own ([`profile`]), or is refused at its
+//! line if there is no such profile ([`check`]).
 
 use super::MASTER;
 use crate::{
     cluster::Cluster,
     diagnostic::{Diagnostic, Problems},
-    profile::Profile,
-    tree::TreePath,
     workspace::Workspace,
     yaml::Node,
 };
 
-/// The overlay with containerd's configuration.
-const OVERLAY: &str = "containerd";
-const SERVICE: &str = "containerd.service";
-const PACKAGES: [&str; 3] = ["containerd", "containernetworking-plugins", "runc"];
-/// A file of the package that the overlay replaces.
-const CONFIG: &str = "/etc/containerd/config.toml";
-/// Shims of a protocol that containerd 1.7 no longer starts by default.
-const OLD_SHIMS: [&str; 2] = ["/usr/bin/containerd-shim", "/usr/bin/containerd-shim-runc-v1"];
+/// The profile with the container runtime.
+const RUNTIME: &str = "containerd";
+
+/// The profile that a cluster file lays below a role's own, which so has the last word.
+pub fn profile(cluster: &Cluster, role: &str) -> Option<&'static str> {
+    (role == MASTER && cluster.runs_pods(role)).then_some(RUNTIME)
+}
 
 /// Complains about a workspace that cannot make such masters.
 pub fn check(cluster: &Cluster, node: &Node, workspace: &Workspace, problems: &Problems) {
     let has_masters = cluster.hosts_of(MASTER).next().is_some();
-    if !has_masters || !cluster.runs_pods(MASTER) || workspace.overlays.contains_key(OVERLAY) {
+    if !has_masters || !cluster.runs_pods(MASTER) || workspace.profiles.contains_key(RUNTIME) {
         return;
     }
-    let title =
-        format!("static pods need containerd's overlay, and there is no 'overlays/{OVERLAY}'");
-    let help = format!(
-        "masters take it as nodes do: write its configuration to 'overlays/{OVERLAY}{CONFIG}', or take \
-         'systemd'"
+    let title = format!(
+        "static pods need the profile of the runtime, and there is no 'profiles/{RUNTIME}.yaml'"
     );
+    let help = "masters take it as nodes do: write what runs containers there, or take 'systemd'";
     let place = node.place(&["kubernetes", "control-plane"]);
     problems.add(Diagnostic::new(title).at(place).help(help));
 }
 
-/// Adds the container runtime to a master's profile. The overlay is laid below the profile's own,
-/// so that these have the last word.
-pub(super) fn add_runtime(profile: &mut Profile) {
-    profile.packages.install.extend(PACKAGES.map(str::to_owned));
-    if !profile.overlays.iter().any(|name| name == OVERLAY) {
-        profile.overlays.insert(0, OVERLAY.to_owned());
-    }
-    profile.replace.insert(TreePath::literal(CONFIG));
-    profile.services.enable.insert(SERVICE.to_owned());
-    profile.services.ready.insert(SERVICE.to_owned());
-    profile.prune.drop.extend(OLD_SHIMS.map(str::to_owned));
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeSet;
 
     use super::*;
     use crate::{
-        diagnostic::Source,
-        digest::Digest,
         kubernetes::{
-            configs::{Cipher, EncryptionKey},
+            configs::tests::encryption_key,
+            fixture::{STATIC_PODS, SYSTEMD, planned},
             kubeconfig::tests::token,
             role,
-            settings::Secret,
         },
         pki::{
             delivery::wanted,
             leaves::{Scope, leaves},
         },
-        plan::{self, Given, Plan},
+        plan::Plan,
         profile::FileContent,
         seed,
-        workspace::Overlay,
+        tree::TreePath,
     };
 
-    const CLUSTER: &str = "schema: 1
-name: c
-version: '1'
-kubernetes: { version: v1.20.2, binaries: up, control-plane: static-pods }
-endpoint: { vip: 192.168.31.100 }
-networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
-etcd: { members: [m1] }
-hosts:
-  m1: { role: master, address: 192.168.31.24 }
-  n1: { role: node, address: 192.168.31.35 }
-  l1: { role: lb, address: 192.168.31.178 }
-";
     const PROGRAMS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
-
-    fn planned(cluster: &str, role: &str) -> Plan {
-        let text = "packages: [base-files]\noverlays: [site]\nkernel: { package: linux }\n";
-        let overlay = |name: &str| Overlay { name: name.to_owned(), files: BTreeMap::new() };
-        let workspace = Workspace {
-            cluster: Source::new("cluster.yaml", cluster),
-            profiles: ["lb", "master", "node"]
-                .map(|name| (name.to_owned(), Source::new(format!("profiles/{name}.yaml"), text)))
-                .into(),
-            addons: Default::default(),
-            overlays: [OVERLAY, "site"].map(|name| (name.to_owned(), overlay(name))).into(),
-        };
-        let given = Given { epoch: 1, init: Digest::of(b"init") };
-        let plans = plan::plan(&workspace, &[role.to_owned()], given);
-        plans.unwrap_or_else(|why| panic!("{why}")).remove(0)
-    }
 
     fn file<'a>(plan: &'a Plan, path: &str) -> Option<&'a FileContent> {
         let path = TreePath::new(path).unwrap();
@@ -114,7 +66,7 @@ hosts:
 
     #[test]
     fn a_kubelet_starts_the_control_plane_and_no_service_does() {
-        let plan = planned(CLUSTER, "master");
+        let plan = planned(STATIC_PODS, "master");
         for name in PROGRAMS {
             assert_eq!(file(&plan, &format!("/usr/lib/systemd/system/{name}.service")), None);
             let manifest = file(&plan, &format!("/etc/kubernetes/manifests/{name}.yaml"));
@@ -151,25 +103,26 @@ hosts:
 
     #[test]
     fn a_master_gets_the_runtime_below_what_its_profile_says_itself() {
-        let profile = planned(CLUSTER, "master").profile;
-        assert_eq!(profile.overlays, [OVERLAY, "site"]);
-        assert!(profile.replace.contains(&TreePath::literal(CONFIG)));
-        for package in PACKAGES.into_iter().chain(["conntrack", "iptables"]) {
+        let profile = planned(STATIC_PODS, "master").profile;
+        assert_eq!(profile.overlays, ["containerd", "site"]);
+        assert!(profile.replace.contains(&TreePath::literal("/etc/containerd/config.toml")));
+        for package in
+            ["containerd", "containernetworking-plugins", "runc", "conntrack", "iptables"]
+        {
             assert!(profile.packages.install.contains(package), "{package}");
         }
         assert!(profile.kernel.modules.contains("ip_vs"));
         let allowed: Vec<String> = profile.firewall.allow.iter().map(ToString::to_string).collect();
         assert!(allowed.contains(&"tcp 10250 from hosts".to_owned()), "{allowed:?}");
         assert!(!allowed.iter().any(|rule| rule.contains("30000")), "{allowed:?}");
-        let systemd = CLUSTER.replace("static-pods", "systemd");
-        let profile = planned(&systemd, "master").profile;
+        let profile = planned(SYSTEMD, "master").profile;
         assert_eq!(profile.overlays, ["site"]);
         assert!(!profile.packages.install.contains("containerd"));
     }
 
     #[test]
     fn every_program_is_carried_once_and_manifests_name_the_images() {
-        let plan = planned(CLUSTER, "master");
+        let plan = planned(STATIC_PODS, "master");
         let programs = role::programs(&plan.cluster, "master");
         let names: BTreeSet<&str> = programs.iter().map(|program| program.name).collect();
         assert_eq!(names.len(), programs.len());
@@ -179,7 +132,7 @@ hosts:
             assert_eq!(program.image, image);
             assert_eq!(program.path.as_str(), format!("/usr/bin/{}", program.name));
         }
-        let systemd = planned(&CLUSTER.replace("static-pods", "systemd"), "master").cluster;
+        let systemd = planned(SYSTEMD, "master").cluster;
         for (cluster, role) in [(&plan.cluster, "node"), (&systemd, "master")] {
             assert!(role::programs(cluster, role).iter().all(|program| program.image.is_none()));
         }
@@ -187,10 +140,8 @@ hosts:
 
     #[test]
     fn what_a_kubelet_joins_with_is_in_no_plan_and_calls_the_virtual_address() {
-        let plan = planned(CLUSTER, "master");
-        let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-        let key = EncryptionKey::new(Cipher::Secretbox, "key-1", &key).unwrap();
-        let secrets = role::secrets(&plan.cluster, "master", &token(), &key);
+        let plan = planned(STATIC_PODS, "master");
+        let secrets = role::secrets(&plan.cluster, "master", &token(), &encryption_key());
         let paths: Vec<&str> = secrets.iter().map(|file| file.path.as_str()).collect();
         let expected = [
             "/etc/kubernetes/bootstrap-kubelet.conf",
@@ -210,13 +161,13 @@ hosts:
     /// A pod's root has no capabilities: it reads what it owns.
     #[test]
     fn every_key_of_a_static_pod_is_root_s_and_kube_proxy_has_one() {
-        let cluster = planned(CLUSTER, "master").cluster;
+        let cluster = planned(STATIC_PODS, "master").cluster;
         let master = Scope::Role("master".to_owned());
         let proxy = |cluster: &Cluster| {
             leaves(cluster, &master).iter().any(|leaf| leaf.name == "kube-proxy")
         };
         assert!(proxy(&cluster));
-        assert!(!proxy(&planned(&CLUSTER.replace("static-pods", "systemd"), "master").cluster));
+        assert!(!proxy(&planned(SYSTEMD, "master").cluster));
         let files = wanted(&cluster, &master);
         let keys = files.iter().filter(|file| file.path.starts_with("/etc/kubernetes/"));
         assert!(keys.clone().any(|file| file.path == "/etc/kubernetes/pki/kube-proxy.key"));
@@ -225,7 +176,7 @@ hosts:
 
     #[test]
     fn masters_have_a_part_of_the_pods_network_and_everybody_knows_the_way() {
-        let cluster = planned(CLUSTER, "master").cluster;
+        let cluster = planned(STATIC_PODS, "master").cluster;
         let hosts: Vec<&str> = cluster.pod_hosts().map(|(name, _)| name).collect();
         assert!(hosts.contains(&"m1") && !hosts.contains(&"l1"), "{hosts:?}");
         for host in ["n1", "l1"] {

@@ -10,6 +10,7 @@ use super::{
     flags::Component,
     settings::{ETC, Machine, PerHost, Settings},
 };
+use crate::systemd::{Setting, Unit, word};
 
 /// The file with what a host knows of itself.
 pub const HOST_ENV: &str = "/etc/kubernetes/host.env";
@@ -24,103 +25,124 @@ pub fn host_env() -> String {
         .concat()
 }
 
-/// One word of a command line as systemd reads it (systemd.service, COMMAND LINES): `%` and `$`
-/// doubled, blanks in quotes. Settings refuse quotes, backslashes and control characters.
-fn word(argument: &Argument) -> String {
+/// One argument as systemd reads it: what a host knows is a variable.
+fn argument(argument: &Argument) -> String {
     match &argument.value {
         ArgumentValue::Host(fact) => format!("--{}=${{{}}}", argument.flag, fact.variable()),
-        ArgumentValue::Plain(value) => {
-            let text = format!("--{}={value}", argument.flag).replace('%', "%%").replace('$', "$$");
-            let is_plain = text.chars().all(|c| c.is_ascii_graphic() && c != ';' && c != '\'');
-            if is_plain { text } else { format!("\"{text}\"") }
-        }
+        ArgumentValue::Plain(value) => word(&format!("--{}={value}", argument.flag)),
     }
 }
 
-/// What differs from one unit to the next.
-struct Unit {
+/// What differs from one unit to the next, but for what each may do.
+struct Frame {
     description: &'static str,
     after: &'static str,
     wants: &'static str,
     kind: &'static str,
     start_timeout: &'static str,
-    lines: Vec<String>,
 }
 
 /// What a program of the control plane needs of its machine: the network, and nothing else. Not
 /// `ProcSubset=pid`: Go reads the length of a listener's queue from `/proc/sys/net`.
-const SANDBOX: &str = "CapabilityBoundingSet=\n\
-LockPersonality=yes\n\
-MemoryDenyWriteExecute=yes\n\
-NoNewPrivileges=yes\n\
-PrivateDevices=yes\n\
-PrivateTmp=yes\n\
-ProtectClock=yes\n\
-ProtectControlGroups=yes\n\
-ProtectHome=yes\n\
-ProtectHostname=yes\n\
-ProtectKernelLogs=yes\n\
-ProtectKernelModules=yes\n\
-ProtectKernelTunables=yes\n\
-ProtectProc=invisible\n\
-ProtectSystem=strict\n\
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX\n\
-RestrictNamespaces=yes\n\
-RestrictRealtime=yes\n\
-RestrictSUIDSGID=yes\n\
-SystemCallArchitectures=native\n\
-SystemCallFilter=@system-service\n\
-UMask=0077";
+const SANDBOX: [Setting; 22] = [
+    ("CapabilityBoundingSet", ""),
+    ("LockPersonality", "yes"),
+    ("MemoryDenyWriteExecute", "yes"),
+    ("NoNewPrivileges", "yes"),
+    ("PrivateDevices", "yes"),
+    ("PrivateTmp", "yes"),
+    ("ProtectClock", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectHome", "yes"),
+    ("ProtectHostname", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("ProtectProc", "invisible"),
+    ("ProtectSystem", "strict"),
+    ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"),
+    ("SystemCallArchitectures", "native"),
+    ("SystemCallFilter", "@system-service"),
+    ("UMask", "0077"),
+];
 
-fn control_plane(component: Component, settings: &Settings) -> Vec<String> {
-    let mut lines = vec![format!("User={component}"), format!("Group={component}")];
+/// The kubelet is the machine's own agent: it mounts, and makes cgroups and namespaces.
+const KUBELET: [Setting; 4] = [
+    ("KillMode", "process"),
+    ("LimitNOFILE", "1048576"),
+    ("OOMScoreAdjust", "-999"),
+    ("UMask", "0022"),
+];
+
+/// kube-proxy changes the kernel's tables and sysctls of the network, and locks
+/// /run/xtables.lock.
+const PROXY: [Setting; 17] = [
+    ("CapabilityBoundingSet", "CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_MODULE"),
+    ("LimitNOFILE", "65536"),
+    ("LockPersonality", "yes"),
+    ("NoNewPrivileges", "yes"),
+    ("OOMScoreAdjust", "-999"),
+    ("PrivateTmp", "yes"),
+    ("ProtectClock", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("ProtectHome", "yes"),
+    ("ProtectHostname", "yes"),
+    ("ProtectKernelLogs", "yes"),
+    ("ProtectSystem", "full"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("RestrictSUIDSGID", "yes"),
+    ("SystemCallArchitectures", "native"),
+    ("UMask", "0077"),
+];
+
+fn control_plane(unit: Unit, component: Component, settings: &Settings) -> Unit {
+    let mut unit = unit.set("User", component).set("Group", component);
     for name in secrets(component, settings) {
         let file = name.rsplit('/').next().unwrap_or(name);
-        lines.push(format!("LoadCredential={file}:{ETC}/{name}"));
+        unit = unit.set("LoadCredential", format_args!("{file}:{ETC}/{name}"));
     }
     if component == Component::ApiServer {
-        // Made by systemd, owned by the user.
-        let folder = AUDIT_FOLDER.trim_start_matches("/var/log/");
-        lines.push(format!("LogsDirectory={folder}"));
-        lines.push("LogsDirectoryMode=0700".to_owned());
-        lines.push("LimitNOFILE=65536".to_owned());
+        unit = unit
+            // Made by systemd, owned by the user.
+            .set("LogsDirectory", AUDIT_FOLDER.trim_start_matches("/var/log/"))
+            .set("LogsDirectoryMode", "0700")
+            .set("LimitNOFILE", 65536);
     }
-    lines.extend(SANDBOX.lines().map(str::to_owned));
-    lines
+    unit.set_all(&SANDBOX)
 }
 
-fn kind_of(component: Component, settings: &Settings, machine: Machine) -> Unit {
+fn frame(component: Component, machine: Machine) -> Frame {
     match component {
         // It says that it is ready once it listens (`SdNotify` in `genericapiserver.go`), and
         // waits for etcd before.
-        Component::ApiServer => Unit {
+        Component::ApiServer => Frame {
             description: "Kubernetes API server",
             after: "network-online.target kiln-init.service etcd.service",
             wants: "network-online.target",
             kind: "notify",
             start_timeout: "10min",
-            lines: control_plane(component, settings),
         },
         // Both exit if the API server does not answer yet: after it, and again and again.
-        Component::ControllerManager => Unit {
+        Component::ControllerManager => Frame {
             description: "Kubernetes controller manager",
             after: "network-online.target kiln-init.service kube-apiserver.service",
             wants: "network-online.target",
             kind: "exec",
             start_timeout: "90s",
-            lines: control_plane(component, settings),
         },
-        Component::Scheduler => Unit {
+        Component::Scheduler => Frame {
             description: "Kubernetes scheduler",
             after: "network-online.target kiln-init.service kube-apiserver.service",
             wants: "network-online.target",
             kind: "exec",
             start_timeout: "90s",
-            lines: control_plane(component, settings),
         },
-        // It is the machine's own agent: it mounts, and makes cgroups and namespaces. It says
-        // that it is ready once it runs, before it has its certificate.
-        Component::Kubelet => Unit {
+        // It says that it is ready once it runs, before it has its certificate.
+        Component::Kubelet => Frame {
             description: "Kubernetes node agent",
             after: match machine {
                 Machine::Node => "network-online.target kiln-init.service containerd.service",
@@ -132,65 +154,43 @@ fn kind_of(component: Component, settings: &Settings, machine: Machine) -> Unit 
             wants: "network-online.target containerd.service",
             kind: "notify",
             start_timeout: "infinity",
-            lines: ["KillMode=process", "LimitNOFILE=1048576", "OOMScoreAdjust=-999", "UMask=0022"]
-                .map(str::to_owned)
-                .to_vec(),
         },
-        // It changes the kernel's tables and sysctls of the network, and locks /run/xtables.lock.
-        Component::KubeProxy => Unit {
+        Component::KubeProxy => Frame {
             description: "Kubernetes service proxy",
             after: "network-online.target kiln-init.service",
             wants: "network-online.target",
             kind: "exec",
             start_timeout: "90s",
-            lines: [
-                "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW CAP_SYS_MODULE",
-                "LimitNOFILE=65536",
-                "LockPersonality=yes",
-                "NoNewPrivileges=yes",
-                "OOMScoreAdjust=-999",
-                "PrivateTmp=yes",
-                "ProtectClock=yes",
-                "ProtectControlGroups=yes",
-                "ProtectHome=yes",
-                "ProtectHostname=yes",
-                "ProtectKernelLogs=yes",
-                "ProtectSystem=full",
-                "RestrictNamespaces=yes",
-                "RestrictRealtime=yes",
-                "RestrictSUIDSGID=yes",
-                "SystemCallArchitectures=native",
-                "UMask=0077",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
         },
     }
 }
 
 /// The unit of a program, `NAME.service`.
 pub fn unit(component: Component, settings: &Settings, machine: Machine) -> String {
-    let unit = kind_of(component, settings, machine);
-    let words: Vec<String> = arguments(component, settings, machine).iter().map(word).collect();
-    let mut lines = vec![
-        "[Unit]".to_owned(),
-        format!("Description={}", unit.description),
-        format!("After={}", unit.after),
-        format!("Wants={}", unit.wants),
+    let frame = frame(component, machine);
+    let arguments: Vec<String> =
+        arguments(component, settings, machine).iter().map(argument).collect();
+    let command = format!("{}/{component} {}", settings.programs, arguments.join(" "));
+    let unit = Unit::new(frame.description)
+        .set("After", frame.after)
+        .set("Wants", frame.wants)
         // A cluster that comes up slowly must not find its programs given up on.
-        "StartLimitIntervalSec=0".to_owned(),
-        String::new(),
-        "[Service]".to_owned(),
-        format!("Type={}", unit.kind),
-        format!("EnvironmentFile={HOST_ENV}"),
-        format!("ExecStart={}/{component} {}", settings.programs, words.join(" ")),
-        "Restart=always".to_owned(),
-        "RestartSec=3".to_owned(),
-        format!("TimeoutStartSec={}", unit.start_timeout),
-    ];
-    lines.extend(unit.lines);
-    lines.extend(["", "[Install]", "WantedBy=multi-user.target", ""].map(str::to_owned));
-    lines.join("\n")
+        .set("StartLimitIntervalSec", 0)
+        .section("Service")
+        .set("Type", frame.kind)
+        .set("EnvironmentFile", HOST_ENV)
+        .set("ExecStart", command)
+        .set("Restart", "always")
+        .set("RestartSec", 3)
+        .set("TimeoutStartSec", frame.start_timeout);
+    let unit = match component {
+        Component::Kubelet => unit.set_all(&KUBELET),
+        Component::KubeProxy => unit.set_all(&PROXY),
+        Component::ApiServer | Component::ControllerManager | Component::Scheduler => {
+            control_plane(unit, component, settings)
+        }
+    };
+    unit.wanted()
 }
 
 #[cfg(test)]

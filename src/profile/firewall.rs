@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Rules of the packet filter: `tcp 6443`, `tcp 30000-32767 from hosts`, `vrrp from hosts`.
+//! Rules of the packet filter: `tcp endpoint`, `tcp 30000-32767 from hosts`, `vrrp from hosts`.
 
 use std::{fmt, str::FromStr};
 
@@ -21,6 +21,8 @@ pub struct Rule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Traffic {
     Tcp(Ports),
+    /// TCP to `endpoint.port` of the cluster.
+    Endpoint,
     Udp(Ports),
     /// IP protocol 112.
     Vrrp,
@@ -86,7 +88,10 @@ impl FromStr for Rule {
             Some(word) => word.parse(),
         };
         let traffic = match protocol {
-            "tcp" => Traffic::Tcp(ports("tcp", words.next())?),
+            "tcp" => match words.next() {
+                Some("endpoint") => Traffic::Endpoint,
+                word => Traffic::Tcp(ports("tcp", word)?),
+            },
             "udp" => Traffic::Udp(ports("udp", words.next())?),
             "vrrp" => Traffic::Vrrp,
             "icmp" => Traffic::Icmp,
@@ -141,6 +146,7 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.traffic {
             Traffic::Tcp(ports) => write!(f, "tcp {ports}")?,
+            Traffic::Endpoint => f.write_str("tcp endpoint")?,
             Traffic::Udp(ports) => write!(f, "udp {ports}")?,
             Traffic::Vrrp => f.write_str("vrrp")?,
             Traffic::Icmp => f.write_str("icmp")?,
@@ -171,6 +177,8 @@ mod tests {
     fn rules_survive_their_text_form() {
         for text in [
             "tcp 6443",
+            "tcp endpoint",
+            "tcp endpoint from hosts",
             "udp 123 from 10.1.0.0/16",
             "tcp 30000-32767 from hosts",
             "vrrp from hosts",
@@ -202,6 +210,11 @@ mod tests {
             ("tcp 70000", "'70000' is no port or range of ports (1 to 65535)"),
             ("tcp 9-8", "'9-8' is no port or range of ports (1 to 65535)"),
             ("tcp http", "'http' is no port or range of ports (1 to 65535)"),
+            ("udp endpoint", "'endpoint' is no port or range of ports (1 to 65535)"),
+            (
+                "tcp endpoint 1",
+                "'1' does not belong here: a rule is 'PROTOCOL [PORTS] [from ORIGIN]'",
+            ),
             ("vrrp 112", "'112' does not belong here: a rule is 'PROTOCOL [PORTS] [from ORIGIN]'"),
             ("icmp from", "'from' is followed by 'hosts', 'pods', 'services' or a network"),
             ("icmp from host", "'host' is no IPv4 network: write ADDRESS/PREFIX, as 10.244.0.0/16"),

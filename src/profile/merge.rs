@@ -12,6 +12,7 @@ use super::{Profile, read};
 use crate::{
     cluster::{Cluster, Proxy},
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
+    kubernetes::static_pods,
     names,
     workspace::Workspace,
     yaml::{self, Key, Node, Value, fields},
@@ -32,6 +33,8 @@ pub(super) const PROXY: &str = "cluster.lb.proxy";
 pub struct Profiles<'a> {
     workspace: &'a Workspace,
     proxy: Proxy,
+    /// What the cluster file lays below a role's own profile.
+    below: BTreeMap<&'a str, &'static str>,
     /// None if the file is no YAML or no map.
     files: BTreeMap<&'a str, Option<Node>>,
 }
@@ -52,13 +55,18 @@ impl<'a> Profiles<'a> {
             }
             (name.as_str(), node)
         });
-        Self { workspace, proxy: Proxy::Haproxy, files: files.collect() }
+        Self { workspace, proxy: Proxy::Haproxy, below: BTreeMap::new(), files: files.collect() }
     }
 
     /// With the cluster file's choices; the defaults without one.
     pub fn choosing(mut self, cluster: Option<&Cluster>) -> Self {
         if let Some(cluster) = cluster {
             self.proxy = cluster.lb.proxy;
+            // One that is missing has its complaint at the cluster file's line.
+            let is_there = |name: &&str| self.files.contains_key(name);
+            let profile = |role| static_pods::profile(cluster, role).filter(is_there);
+            let below = |role| Some((role, profile(role)?));
+            self.below = self.names().filter_map(below).collect();
         }
         self
     }
@@ -71,7 +79,8 @@ impl<'a> Profiles<'a> {
     pub fn load(&self, role: &str, problems: &Problems) -> Option<Profile> {
         let mut chain = Chain { profiles: self, problems, open: Vec::new(), done: Vec::new() };
         // Without one of its parents, a profile would seem to lack everything that they say.
-        if !chain.add(role, None) {
+        let mut names = self.below.get(role).copied().into_iter().chain([role]);
+        if !names.all(|name| chain.add(name, None)) {
             return None;
         }
         let merged = chain.done.iter().fold(None, |parent: Option<Node>, (_, node)| {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::{Error, draft::Draft};
 use crate::{
-    cluster::Networks,
+    cluster::{Cluster, Networks},
     plan::Plan,
     profile::firewall::{Ports, Rule, Traffic},
 };
@@ -37,7 +37,7 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<(), Error> {
 fn ruleset(plan: &Plan) -> String {
     let networks = &plan.cluster.networks;
     let allow: String =
-        plan.profile.firewall.allow.iter().map(|rule| accept(rule, networks)).collect();
+        plan.profile.firewall.allow.iter().map(|rule| accept(rule, &plan.cluster)).collect();
     let inside: BTreeSet<String> =
         [networks.pods, networks.services].iter().map(ToString::to_string).collect();
     let inside = inside.into_iter().collect::<Vec<_>>().join(", ");
@@ -112,14 +112,15 @@ fn masquerade(plan: &Plan) -> String {
 }
 
 /// One rule of the profile.
-fn accept(rule: &Rule, networks: &Networks) -> String {
+fn accept(rule: &Rule, cluster: &Cluster) -> String {
     let from = rule
         .origin
-        .network(networks)
+        .network(&cluster.networks)
         .map(|network| format!("ip saddr {network} "))
         .unwrap_or_default();
     let what = match rule.traffic {
         Traffic::Tcp(ports) => format!("tcp dport {}", range(ports)),
+        Traffic::Endpoint => format!("tcp dport {}", cluster.endpoint.port),
         Traffic::Udp(ports) => format!("udp dport {}", range(ports)),
         Traffic::Vrrp => "meta l4proto 112".to_owned(),
         Traffic::Icmp => "meta l4proto { icmp, ipv6-icmp }".to_owned(),

@@ -71,40 +71,16 @@ mod tests {
 
     use super::{super::firewall, *};
     use crate::{
-        diagnostic::Source,
-        digest::Digest,
-        kubernetes::role,
-        plan::{self, Given, Plan},
+        kubernetes::{
+            fixture::{STATIC_PODS, planned},
+            role,
+        },
         tree::Kind,
-        workspace::{Overlay, Workspace},
     };
-
-    const CLUSTER: &str = "schema: 1
-name: c
-version: '1'
-kubernetes: { version: v1.20.2, binaries: up, control-plane: static-pods }
-endpoint: { vip: 192.168.31.100 }
-networks: { hosts: 192.168.31.0/24, pods: 10.244.0.0/16, services: 10.0.0.0/24, dns: 10.0.0.2 }
-etcd: { members: [m1] }
-hosts: { m1: { role: master, address: 192.168.31.24 } }
-";
-    const PROFILE: &str = "packages: [base-files]\nkernel: { package: linux }\n";
-
-    fn planned() -> Plan {
-        let overlay = Overlay { name: "containerd".to_owned(), files: BTreeMap::new() };
-        let workspace = Workspace {
-            cluster: Source::new("cluster.yaml", CLUSTER),
-            profiles: [("master".to_owned(), Source::new("profiles/master.yaml", PROFILE))].into(),
-            addons: Default::default(),
-            overlays: [("containerd".to_owned(), overlay)].into(),
-        };
-        let given = Given { epoch: 1, init: Digest::of(b"init") };
-        plan::plan(&workspace, &[], given).unwrap_or_else(|why| panic!("{why}")).remove(0)
-    }
 
     #[test]
     fn a_master_with_pods_has_the_rules_of_pods_and_services() {
-        let plan = planned();
+        let plan = planned(STATIC_PODS, "master");
         let mut draft = Draft::new(&plan);
         draft.write("/usr/sbin/nft", "", STAGE).unwrap();
         firewall::write(&mut draft).unwrap();
@@ -120,7 +96,7 @@ hosts: { m1: { role: master, address: 192.168.31.24 } }
 
     #[test]
     fn a_static_pod_s_program_lies_in_its_image_and_nowhere_else() {
-        let plan = planned();
+        let plan = planned(STATIC_PODS, "master");
         let programs = role::programs(&plan.cluster, "master");
         let programs: Vec<_> = programs
             .into_iter()

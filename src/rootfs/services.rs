@@ -5,7 +5,10 @@ use kiln_contract::path;
 use kiln_init::handoff::Phase;
 
 use super::{Error, draft::Draft, overlay::Templates, units};
-use crate::tree::Content;
+use crate::{
+    systemd::{Setting, Unit},
+    tree::Content,
+};
 
 const STAGE: &str = "services";
 /// Our units; all are enabled.
@@ -20,19 +23,19 @@ pub(super) const UNITS: [&str; 6] = [
 
 /// What every unit of ours may not do. `RestrictSUIDSGID=` is not here: systemd's filter for it
 /// answers every openat2 with ENOSYS, and openat2 is how kiln-init stays below its folders.
-pub(super) const SANDBOX: &str = "\
-NoNewPrivileges=yes
-ProtectHome=yes
-ProtectKernelTunables=yes
-ProtectKernelModules=yes
-ProtectControlGroups=yes
-RestrictNamespaces=yes
-RestrictRealtime=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-SystemCallArchitectures=native
-RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
-";
+pub(super) const SANDBOX: [Setting; 11] = [
+    ("NoNewPrivileges", "yes"),
+    ("ProtectHome", "yes"),
+    ("ProtectKernelTunables", "yes"),
+    ("ProtectKernelModules", "yes"),
+    ("ProtectControlGroups", "yes"),
+    ("RestrictNamespaces", "yes"),
+    ("RestrictRealtime", "yes"),
+    ("LockPersonality", "yes"),
+    ("MemoryDenyWriteExecute", "yes"),
+    ("SystemCallArchitectures", "native"),
+    ("RestrictAddressFamilies", "AF_UNIX AF_NETLINK AF_INET AF_INET6"),
+];
 
 /// Puts the program and its units into the root.
 pub(super) fn write(
@@ -75,56 +78,42 @@ fn metadata_users(draft: &Draft<'_>) -> String {
 /// Asks remote sources, if the initramfs left any to ask. It never ends without an answer that
 /// the host can use, so that nothing behind it starts as somebody else.
 fn metadata_unit(program: &str, users: &str) -> String {
-    format!(
-        "[Unit]\n\
-         Description=Metadata from servers\n\
-         ConditionPathExists={}\n\
-         Wants=network-online.target\n\
-         After=network-online.target\n\
-         Before=kiln-network.service kiln-state.service{users}\n\n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         TimeoutStartSec=infinity\n\
-         ExecStart={program} metadata\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n",
-        path::PENDING
-    )
+    Unit::new("Metadata from servers")
+        .set("ConditionPathExists", path::PENDING)
+        .set("Wants", "network-online.target")
+        .set("After", "network-online.target")
+        .set("Before", format_args!("kiln-network.service kiln-state.service{users}"))
+        .section("Service")
+        .set("Type", "oneshot")
+        .set("RemainAfterExit", "yes")
+        .set("TimeoutStartSec", "infinity")
+        .set("ExecStart", format_args!("{program} metadata"))
+        .set_all(&SANDBOX)
+        .wanted()
 }
 
 /// Asks the server that named a host whether it still does; nothing waits for that.
 fn recheck_unit(program: &str) -> String {
-    format!(
-        "[Unit]\n\
-         Description=Instance of this machine, as its server knows it\n\
-         ConditionPathExists={}\n\
-         Wants=network-online.target\n\
-         After=network-online.target kiln-state.service\n\n\
-         [Service]\n\
-         Type=exec\n\
-         ExecStart={program} recheck\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n",
-        path::RECHECK
-    )
+    Unit::new("Instance of this machine, as its server knows it")
+        .set("ConditionPathExists", path::RECHECK)
+        .set("Wants", "network-online.target")
+        .set("After", "network-online.target kiln-state.service")
+        .section("Service")
+        .set("Type", "exec")
+        .set("ExecStart", format_args!("{program} recheck"))
+        .set_all(&SANDBOX)
+        .wanted()
 }
 
 /// Looks whether the interfaces are there that metadata names; nothing waits for that.
 fn interfaces_unit(program: &str) -> String {
-    format!(
-        "[Unit]\n\
-         Description=Network interfaces that metadata names\n\
-         After=kiln-init.service systemd-udev-trigger.service\n\n\
-         [Service]\n\
-         Type=exec\n\
-         ExecStart={program} interfaces\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
+    Unit::new("Network interfaces that metadata names")
+        .set("After", "kiln-init.service systemd-udev-trigger.service")
+        .section("Service")
+        .set("Type", "exec")
+        .set("ExecStart", format_args!("{program} interfaces"))
+        .set_all(&SANDBOX)
+        .wanted()
 }
 
 /// Units of the profile that start once there is a network: they may read what the templates
@@ -143,51 +132,40 @@ fn network_users(draft: &Draft<'_>) -> Result<Vec<String>, Error> {
 
 /// Renders templates that need an address, then lets those start that read them.
 fn network_unit(program: &str, waiting: &str) -> String {
-    let before = if waiting.is_empty() { String::new() } else { format!("Before={waiting}\n") };
-    format!(
-        "[Unit]\n\
-         Description=Configuration that depends on the network\n\
-         Wants=network-online.target\n\
-         After=network-online.target\n\
-         {before}\n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         ExecStart={program} network\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
+    let mut unit = Unit::new("Configuration that depends on the network")
+        .set("Wants", "network-online.target")
+        .set("After", "network-online.target");
+    if !waiting.is_empty() {
+        unit = unit.set("Before", waiting);
+    }
+    unit.section("Service")
+        .set("Type", "oneshot")
+        .set("RemainAfterExit", "yes")
+        .set("ExecStart", format_args!("{program} network"))
+        .set_all(&SANDBOX)
+        .wanted()
 }
 
 /// Keeps what makes a machine itself.
 fn state_unit(program: &str) -> String {
-    format!(
-        "[Unit]\n\
-         Description=Identity of this machine in /var\n\
-         RequiresMountsFor=/var\n\n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         ExecStart={program} state\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
+    Unit::new("Identity of this machine in /var")
+        .set("RequiresMountsFor", "/var")
+        .section("Service")
+        .set("Type", "oneshot")
+        .set("RemainAfterExit", "yes")
+        .set("ExecStart", format_args!("{program} state"))
+        .set_all(&SANDBOX)
+        .wanted()
 }
 
 /// Waits for the end of the boot, of which it must not be part itself: `exec` counts as started
 /// once the program runs.
 fn ready_unit(program: &str) -> String {
-    format!(
-        "[Unit]\n\
-         Description=Readiness on the console\n\
-         After=kiln-network.service\n\n\
-         [Service]\n\
-         Type=exec\n\
-         ExecStart={program} ready\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n"
-    )
+    Unit::new("Readiness on the console")
+        .set("After", "kiln-network.service")
+        .section("Service")
+        .set("Type", "exec")
+        .set("ExecStart", format_args!("{program} ready"))
+        .set_all(&SANDBOX)
+        .wanted()
 }

@@ -8,6 +8,7 @@
 use kiln_contract::path;
 
 use super::{Error, draft::Draft, services::SANDBOX};
+use crate::systemd::Unit;
 
 const STAGE: &str = "ssh";
 pub(super) const UNIT: &str = "kiln-ssh.service";
@@ -46,20 +47,17 @@ pub(super) fn write(draft: &mut Draft<'_>) -> Result<(), Error> {
 
 /// After `kiln-state.service`, which removes the keys of a machine that becomes another instance.
 fn unit() -> String {
-    format!(
-        "[Unit]\n\
-         Description=Host keys of ssh in /var\n\
-         RequiresMountsFor=/var\n\
-         After=kiln-state.service\n\
-         Before=ssh.service ssh.socket\n\n\
-         [Service]\n\
-         Type=oneshot\n\
-         RemainAfterExit=yes\n\
-         ExecStart={program} ssh-keys\n\
-         {SANDBOX}\n\
-         [Install]\n\
-         WantedBy=multi-user.target\n\
-         RequiredBy=ssh.service ssh.socket\n",
-        program = path::INIT_IN_ROOT
-    )
+    Unit::new("Host keys of ssh in /var")
+        .set("RequiresMountsFor", "/var")
+        .set("After", "kiln-state.service")
+        .set("Before", "ssh.service ssh.socket")
+        .section("Service")
+        .set("Type", "oneshot")
+        .set("RemainAfterExit", "yes")
+        .set("ExecStart", format_args!("{} ssh-keys", path::INIT_IN_ROOT))
+        .set_all(&SANDBOX)
+        .section("Install")
+        .set("WantedBy", "multi-user.target")
+        .set("RequiredBy", "ssh.service ssh.socket")
+        .text()
 }

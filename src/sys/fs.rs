@@ -55,7 +55,7 @@ pub fn content(path: &Path) -> Result<Content> {
 /// The same for a file that must have a digest, which is computed first.
 pub fn pinned(path: &Path, sha256: &Digest) -> Result<Content> {
     let content = content(path)?;
-    let found = digest_of(&content)?;
+    let found = digest(&content)?;
     if found == *sha256 {
         return Ok(content);
     }
@@ -66,13 +66,8 @@ pub fn pinned(path: &Path, sha256: &Digest) -> Result<Content> {
     .with_context(|| format!("reading '{}'", path.display()))
 }
 
-/// Size and SHA-256 of a file.
-pub fn digest(path: &Path) -> Result<(u64, Digest)> {
-    let content = content(path)?;
-    Ok((content.len(), digest_of(&content)?))
-}
-
-fn digest_of(content: &Content) -> Result<Digest> {
+/// SHA-256 of bytes that a file may hold.
+pub fn digest(content: &Content) -> Result<Digest> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 1 << 20];
     let (mut offset, len) = (0, content.len());

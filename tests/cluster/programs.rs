@@ -12,12 +12,15 @@ use kiln::kubernetes::{
     arguments::arguments,
     files::{Secrets, files},
     flags::Component,
-    kubeconfig::BootstrapToken,
     role,
-    settings::{ControlPlane, Machine, Secret, Settings},
+    settings::{ControlPlane, Machine, Settings},
 };
 
-use crate::support::{cluster::Bench, qemu::repository};
+use crate::support::{
+    cluster::Bench,
+    qemu::repository,
+    secrets::{encryption_key, token},
+};
 
 fn settings() -> Settings {
     let cluster = Bench::new(".", "out").cluster;
@@ -62,11 +65,10 @@ fn every_flag_is_one_that_the_program_has() {
 
 /// A generated file, with each change made to it that must be possible.
 fn generated(machine: Machine, name: &str, changes: &[(&str, &str)]) -> String {
-    let token = Secret::new("abcdef.0123456789abcdef");
-    let token = BootstrapToken::parse(&token, "2030-01-31T12:00:00Z").unwrap();
     let mut settings = settings();
     settings.control_plane = ControlPlane::StaticPods;
-    let files = files(&settings, machine, Secrets { token: &token, encryption: None });
+    let secrets = Secrets { token: &token(), encryption: &encryption_key() };
+    let files = files(&settings, machine, Some(secrets));
     let file = files.into_iter().find(|file| file.path.ends_with(name)).unwrap();
     changes.iter().fold(file.text, |text, (from, to)| {
         assert!(text.contains(from), "no '{from}' in {text}");

@@ -9,16 +9,16 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Comma
 use kiln::kubernetes::{
     arguments::arguments,
     bootstrap::{ServingApproval, manifest, objects, token_secret},
-    configs::{Cipher, EncryptionKey},
     files::{File, Secrets, files, services},
     flags::Component,
-    kubeconfig::BootstrapToken,
     pod_network::PodNetwork,
     pods,
     requirements::{Companion, pause_tag},
-    settings::{ControlPlane, Machine, Networks, ProxyMode, Secret, Settings},
+    settings::{ControlPlane, Machine, Networks, ProxyMode, Settings},
     version::Minor,
 };
+
+use crate::support::secrets::{encryption_key, token};
 
 fn settings(minor: Minor, control_plane: ControlPlane) -> Settings {
     let is_new = minor.get() >= 31;
@@ -45,16 +45,8 @@ fn settings(minor: Minor, control_plane: ControlPlane) -> Settings {
     }
 }
 
-fn token() -> BootstrapToken {
-    let token = Secret::new("abcdef.0123456789abcdef");
-    BootstrapToken::parse(&token, "2030-01-31T12:00:00Z").unwrap()
-}
-
 fn generated(settings: &Settings, machine: Machine) -> Vec<File> {
-    let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-    let key = EncryptionKey::new(Cipher::Secretbox, "key-1", &key).unwrap();
-    let token = token();
-    files(settings, machine, Secrets { token: &token, encryption: Some(&key) })
+    files(settings, machine, Some(Secrets { token: &token(), encryption: &encryption_key() }))
 }
 
 /// The machines of a golden file, by their titles.

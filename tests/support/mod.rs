@@ -14,5 +14,6 @@ pub(crate) mod oci;
 pub(crate) mod qemu;
 pub(crate) mod release;
 pub(crate) mod root;
+pub(crate) mod secrets;
 pub(crate) mod tree;
 pub(crate) mod workspace;

@@ -36,6 +36,7 @@ services: { enable: [], mask: [], ready: [] }
 
 /// A workspace of one role, `lb`, and packages.
 pub(crate) struct Fixture {
+    cluster: String,
     profile: String,
     overlays: BTreeMap<String, Overlay>,
     pub(crate) packages: Vec<Package>,
@@ -70,6 +71,7 @@ impl Fixture {
                 .file("boot/config-6.12.1", "CONFIG_X=y\n"),
         ];
         Self {
+            cluster: CLUSTER.to_owned(),
             profile: PROFILE.to_owned(),
             overlays: BTreeMap::new(),
             packages: packages.into_iter().map(PackageFiles::done).collect(),
@@ -85,6 +87,13 @@ impl Fixture {
 
     pub(crate) fn package(mut self, package: PackageFiles) -> Self {
         self.packages.push(package.done());
+        self
+    }
+
+    /// The cluster file with something else in one place.
+    pub(crate) fn cluster(mut self, from: &str, to: &str) -> Self {
+        assert_eq!(self.cluster.matches(from).count(), 1, "'{from}' stands once");
+        self.cluster = self.cluster.replace(from, to);
         self
     }
 
@@ -113,7 +122,7 @@ impl Fixture {
     /// The plan of the role.
     pub(crate) fn plan(&self) -> (Plan, Workspace) {
         let workspace = Workspace {
-            cluster: Source::new("cluster.yaml", CLUSTER),
+            cluster: Source::new("cluster.yaml", &*self.cluster),
             profiles: BTreeMap::from([(
                 "lb".to_owned(),
                 Source::new("profiles/lb.yaml", &*self.profile),
