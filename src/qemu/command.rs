@@ -10,6 +10,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{Acceleration, Host};
 
+/// Everything that QEMU emulates, but for the wide vectors: it runs each of their instructions as
+/// a call, and programs that find them take them. Without, SHA-256 is three times and AES-GCM
+/// five times as fast.
+const EMULATED_CPU: &str = "max,-avx,-avx2,-f16c,-fma";
+
 /// A virtual machine: UEFI, one disk, one network card, consoles on serial ports.
 #[derive(Debug, Clone)]
 pub struct Spec {
@@ -125,7 +130,7 @@ pub(super) fn arguments(
     args.words("-no-user-config -nodefaults -display none -no-reboot -machine q35");
     match acceleration {
         Acceleration::Kvm => args.words("-accel kvm -cpu host"),
-        Acceleration::Tcg => args.words("-accel tcg,thread=multi -cpu max"),
+        Acceleration::Tcg => args.words(&format!("-accel tcg,thread=multi -cpu {EMULATED_CPU}")),
     }
     args.words(&format!("-smp {} -m {}", spec.cpus, spec.memory));
     args.file("-drive", "if=pflash,format=raw,unit=0,readonly=on,file=", &host.firmware.code);
@@ -226,7 +231,7 @@ mod tests {
         let line = line(&Spec::new(Path::new("/out/a.raw")), Acceleration::Tcg);
         assert!(line.contains("format=raw,snapshot=on,file=/out/a.raw"), "{line}");
         assert!(line.contains("-netdev user,id=net,restrict=on"), "{line}");
-        assert!(line.contains("-accel tcg,thread=multi -cpu max"), "{line}");
+        assert!(line.contains("-accel tcg,thread=multi -cpu max,-avx,"), "{line}");
         assert!(!line.contains("chardev:port"), "{line}");
     }
 
