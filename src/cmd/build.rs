@@ -47,6 +47,7 @@ struct Shared<'a> {
     lock: &'a Lock,
     packages: BTreeMap<Digest, rootfs::Package>,
     programs: kubernetes::Programs,
+    pulled: images::Pulled,
     blocks: BlockCache,
     scratch: &'a Scratch,
     /// What is baked, by role.
@@ -78,6 +79,8 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
     let fetched = fetcher.packages(&lock, &roles)?;
     let programs = kubernetes::programs(&context.workspace, &fetcher, &plans, &lock)?;
 
+    let pulled = images::pull(&fetcher, &plans, &lock)?;
+
     let out = context.workspace.join(&args.out);
     let scratch = Scratch::inside(&out)?;
     progress.say(format!("unpacking {} packages", fetched.len()));
@@ -87,6 +90,7 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
         lock: &lock,
         packages: unpack(&store, &fetched)?,
         programs,
+        pulled,
         blocks: store.blocks()?,
         scratch: &scratch,
         secrets,
@@ -234,6 +238,7 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
         outputs: vec![outputs::describe(&folder, &raw)?],
         packages: shared.lock.packages_of(&plan.profile.role).map(Into::into).collect(),
         overlays: plan.profile.overlays.clone(),
+        images: images::digests(plan, shared.lock),
         secrets: outputs::secrets(secrets),
         absent: outputs::absent(&plan.cluster),
         sizes: sizes.map(|(part, size)| (part.to_owned(), size)).into(),
@@ -264,6 +269,7 @@ fn assemble(shared: &Shared<'_>, plan: &Plan, secrets: &[NodeFile]) -> Result<Ro
         overlays: &shared.workspace.overlays_of(&plan.profile),
         init: Content::bytes(crate::KILN_INIT),
         binaries: &binaries,
+        images: &images::archives(plan, &shared.pulled),
         programs: shared.programs.get(&plan.profile.role).unwrap_or(&none),
         secrets,
     })

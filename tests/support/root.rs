@@ -145,6 +145,7 @@ impl Fixture {
             overlays: &workspace.overlays_of(&plan.profile),
             init: Content::bytes(*b"init"),
             binaries: &BTreeMap::new(),
+            images: &BTreeMap::new(),
             programs: &[],
             secrets,
         })
