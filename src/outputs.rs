@@ -18,7 +18,7 @@ use crate::{
     cluster::{Cluster, Delivery},
     digest::{Digest, Hasher},
     disk::layout::DiskLayout,
-    formats::gpt,
+    formats::{gpt, oci::Reference},
     kubernetes::secrets::{self, Listed},
     lock::LockedPackage,
     pki::delivery::NodeFile,
@@ -49,6 +49,9 @@ pub struct Manifest {
     pub outputs: Vec<Output>,
     pub packages: Vec<Package>,
     pub overlays: Vec<String>,
+    /// Images of registries, by the digest of their manifest.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<Reference, Digest>,
     /// The files of the root that are secrets; empty in an image that can be published.
     pub secrets: Vec<Listed>,
     /// What a role of a Kubernetes cluster needs and this image does not hold, with the reason.

@@ -255,7 +255,7 @@ fn a_build_begins_with_the_archives_of_its_add_ons() {
         report,
         "error: taking image 'kiln.test/program:1' of add-on 'one'\n\
          cause: there is no './c.tar'\n\
-         help:  'skopeo copy docker://kiln.test/program:1 docker-archive:c.tar:kiln.test/program:1' makes it"
+         help:  'skopeo copy docker://kiln.test/program:1 docker-archive:c.tar:kiln.test/program:1' makes it; or take 'pull: kiln.test/program:1'"
     );
     fs::rename(archive(&folder.path(""), "kiln.test/other:1"), folder.path("c.tar")).unwrap();
     let report = folder.run(&["build"]).refused();

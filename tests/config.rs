@@ -297,7 +297,7 @@ const BAD: &[(&str, &[Change])] = &[
             Write("addons/dns/b.yaml.tera", b"apiVersion: v1\nkind: Pod\nmetadata:\n  name: {{ clutser.name }}\n"),
             Write("addons/dns/c.yml", b"apiVersion: v1\n"),
             Write("addons/dns/d.yaml", b"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: { name: d, namespace: a }\nroleRef: { kind: ClusterRole, name: cluster-admin }\n"),
-            Write("addons/dns/addon.yaml", b"schema: 1\nimages:\n- { name: busybox, archive: ../x.tar, sha256: abc }\n- { nmae: a.b/c:1, archive: x.tar }\nkubernetes: { min: 1.19, max: latest }\n"),
+            Write("addons/dns/addon.yaml", b"schema: 1\nimages:\n- { name: busybox, archive: ../x.tar, sha256: abc }\n- { nmae: a.b/c:1, archive: x.tar }\n- { pull: busybox, archive: x.tar, allow-plain-http: maybe }\n- { pull: a.b/c:1@sha256:0 }\nkubernetes: { min: 1.19, max: latest }\n"),
             Write("addons/old/addon.yaml", b"schema: 1\nkubernetes: { max: '1.24' }\n"),
         ],
     ),

@@ -26,6 +26,7 @@ mod pause;
 mod pki;
 mod power_cut;
 mod preview;
+mod registry;
 mod rootfs;
 mod secrets;
 mod squashfs;

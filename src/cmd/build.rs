@@ -48,6 +48,7 @@ struct Shared<'a> {
     lock: &'a Lock,
     packages: BTreeMap<Digest, rootfs::Package>,
     programs: kubernetes::Programs,
+    pulled: images::Pulled,
     blocks: BlockCache,
     scratch: &'a Scratch,
     /// What is baked, by role.
@@ -79,6 +80,8 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
     let fetched = fetcher.packages(&lock, &roles)?;
     let programs = kubernetes::programs(&context.workspace, &fetcher, &plans, &lock)?;
 
+    let pulled = images::pull(&fetcher, &plans, &lock)?;
+
     let out = context.workspace.join(&args.out);
     let scratch = Scratch::inside(&out)?;
     progress.say(format!("unpacking {} packages", fetched.len()));
@@ -88,6 +91,7 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
         lock: &lock,
         packages: unpack(&store, &fetched)?,
         programs,
+        pulled,
         blocks: store.blocks()?,
         scratch: &scratch,
         secrets,
@@ -240,6 +244,7 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
         outputs: vec![outputs::describe(&folder, &raw)?],
         packages: shared.lock.packages_of(&plan.profile.role).map(Into::into).collect(),
         overlays: plan.profile.overlays.clone(),
+        images: images::digests(plan, shared.lock),
         secrets: outputs::secrets(secrets),
         absent: outputs::absent(&plan.cluster),
         sizes: sizes.map(|(part, size)| (part.to_owned(), size)).into(),
@@ -270,6 +275,7 @@ fn assemble(shared: &Shared<'_>, plan: &Plan, secrets: &[NodeFile]) -> Result<Ro
         overlays: &shared.workspace.overlays_of(&plan.profile),
         init: Content::bytes(crate::KILN_INIT),
         binaries: &binaries,
+        images: &images::archives(plan, &shared.pulled),
         programs: shared.programs.get(&plan.profile.role).unwrap_or(&none),
         secrets,
     })

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Context, kubernetes};
+use super::{Context, images, kubernetes};
 use crate::{cli, fetch::Fetcher, lock, progress::Progress, store::Store};
 
 pub(super) fn run(context: &Context, args: &cli::Fetch) -> Result<()> {
@@ -14,5 +14,6 @@ pub(super) fn run(context: &Context, args: &cli::Fetch) -> Result<()> {
     let fetcher = Fetcher::new(&args.network, mirror, Store::new(&context.cache), progress)?;
     let roles = plans.iter().map(|plan| plan.profile.role.clone()).collect();
     fetcher.packages(&lock, &roles)?;
-    kubernetes::fetch(&context.workspace, &fetcher, &plans, &lock)
+    kubernetes::fetch(&context.workspace, &fetcher, &plans, &lock)?;
+    images::pull(&fetcher, &plans, &lock).map(drop)
 }

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Context, kubernetes};
+use super::{Context, images, kubernetes};
 use crate::{
     cli,
     error::refuse,
@@ -32,7 +32,9 @@ pub(super) fn run(context: &Context, args: &cli::Lock) -> Result<()> {
             plans.iter().try_for_each(|plan| lock::file::matches(old, plan))?;
             match fetcher.repair(&plans, old)? {
                 Some(new) => new,
-                None if kubernetes::is_pinned(old, &plans) => return Ok(()),
+                None if kubernetes::is_pinned(old, &plans) && images::is_pinned(old, &plans) => {
+                    return Ok(());
+                }
                 None => old.clone(),
             }
         }
@@ -42,6 +44,10 @@ pub(super) fn run(context: &Context, args: &cli::Lock) -> Result<()> {
     new.kubernetes = match &old {
         Some(old) if args.repair && kubernetes::is_pinned(old, &plans) => old.kubernetes.clone(),
         _ => kubernetes::pin(&context.workspace, &fetcher, &plans, old.as_ref())?,
+    };
+    new.images = match &old {
+        Some(old) if args.repair && images::is_pinned(old, &plans) => old.images.clone(),
+        _ => images::pin(&fetcher, &plans, old.as_ref())?,
     };
     if old.as_ref().is_some_and(|old| old.chooses_the_same(&new)) {
         progress.say(format!("{} is up to date", lock::FILE));

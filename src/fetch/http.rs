@@ -4,12 +4,11 @@
 //! HTTP semantics are those of RFC 9110; ranges are its section 14. `file://` works too.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::{self, Read, Seek as _, SeekFrom, Write as _},
     path::Path,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -17,16 +16,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use ureq::{
-    Agent, Body,
-    config::Config,
-    http::{Response, StatusCode, Uri, header, uri::Authority},
+    Agent, Body, ResponseExt as _,
+    http::{HeaderMap, Response, StatusCode, header},
     tls::{RootCerts, TlsConfig},
-    unversioned::{
-        resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
-        transport::{DefaultConnector, NextTimeout},
-    },
+    unversioned::transport::DefaultConnector,
 };
 
+use super::{origin::Origin, registry::access::Access, resolver::RememberingResolver};
 use crate::{
     checksum::{Sum, SumHasher},
     error::refuse,
@@ -49,46 +45,11 @@ const STALL: Duration = Duration::from_secs(30);
 pub(super) struct Client {
     agent: Agent,
     backoff: Duration,
+    /// Time without a byte.
+    stall: Duration,
     origin: Origin,
-}
-
-/// What is read, for what can be done if it fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    /// A Debian archive: signed, so that any way to it will do.
-    Archive,
-    /// A release of Kubernetes: its checksums come the same way, so that way must stay safe.
-    Release,
-}
-
-impl Origin {
-    /// The next step if an address does not answer well.
-    const fn check(self) -> &'static str {
-        match self {
-            Self::Archive => "check the mirror's address and the proxy settings",
-            Self::Release => "check the address under 'kubernetes.binaries' and the proxy settings",
-        }
-    }
-
-    /// The next step if nobody answers.
-    const fn out_of_reach(self) -> &'static str {
-        match self {
-            Self::Archive => "check the network, the proxy settings, and the mirror's address",
-            Self::Release => {
-                "check the network, the proxy settings, and the address under 'kubernetes.binaries'"
-            }
-        }
-    }
-
-    /// The next step if the bytes are not those that were expected.
-    const fn retry(self) -> &'static str {
-        match self {
-            Self::Archive => "nothing was kept; retry, or name another mirror with --mirror URL",
-            Self::Release => {
-                "nothing was kept; retry, or name another source under 'kubernetes.binaries'"
-            }
-        }
-    }
+    /// What a registry wants besides the address.
+    access: Option<Arc<Access>>,
 }
 
 /// What an address gives.
@@ -97,6 +58,24 @@ pub(super) enum Outcome<T> {
     Found(T),
     /// It has no such file; the text says who said so.
     Missing(String),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Request<'a> {
+    url: &'a str,
+    /// Bytes that are there already.
+    offset: u64,
+    /// For all of the answer.
+    within: Option<Duration>,
+}
+
+/// An answer that is being read.
+struct Opened {
+    body: Box<dyn Read>,
+    /// Which byte of the file the first one is.
+    start: u64,
+    headers: HeaderMap,
 }
 
 /// The file that must come out of a download.
@@ -159,7 +138,7 @@ impl Client {
             .build();
         let connector = DefaultConnector::new();
         let agent = Agent::with_parts(config, connector, RememberingResolver::default());
-        Self { agent, backoff: BACKOFF, origin: Origin::Archive }
+        Self { agent, backoff: BACKOFF, stall: STALL, origin: Origin::Archive, access: None }
     }
 
     /// The same with another pause between tries.
@@ -169,16 +148,42 @@ impl Client {
         self
     }
 
+    /// The same with another time without a byte.
+    #[must_use]
+    pub(super) fn with_stall(mut self, stall: Duration) -> Self {
+        self.stall = stall;
+        self
+    }
+
     /// The same for what is not signed: an address with https leads to no other without.
     #[must_use]
     pub(super) fn for_releases(&self) -> Self {
         Self { origin: Origin::Release, ..self.clone() }
     }
 
+    /// The same for a registry.
+    #[must_use]
+    pub(super) fn for_registry(&self, access: Option<Access>) -> Self {
+        Self { origin: Origin::Registry, access: access.map(Arc::new), ..self.clone() }
+    }
+
     /// All bytes of a small file.
     pub(super) fn get(&self, url: &str, limit: u64) -> Result<Outcome<Vec<u8>>> {
+        Ok(match self.get_with_headers(url, limit)? {
+            Outcome::Found((bytes, _)) => Outcome::Found(bytes),
+            Outcome::Missing(who) => Outcome::Missing(who),
+        })
+    }
+
+    /// The same, and what was said of it.
+    pub(super) fn get_with_headers(
+        &self,
+        url: &str,
+        limit: u64,
+    ) -> Result<Outcome<(Vec<u8>, HeaderMap)>> {
+        let request = Request { url, offset: 0, within: self.origin.patience() };
         self.persist(url, || {
-            let (mut body, _) = match self.open(url, 0)? {
+            let Opened { mut body, headers, .. } = match self.open(request)? {
                 Outcome::Found(found) => found,
                 Outcome::Missing(who) => return Ok(Outcome::Missing(who)),
             };
@@ -188,10 +193,13 @@ impl Client {
                 bytes.extend_from_slice(&buffer[..count]);
                 if bytes.len() as u64 > limit {
                     let fact = format!("'{}' gives more than {}", shown(url), Bytes(limit));
-                    return Err(anyhow::Error::msg(fact).into());
+                    return Err(match self.origin {
+                        Origin::Registry => refuse(fact, self.origin.check()).into(),
+                        _ => anyhow::Error::msg(fact).into(),
+                    });
                 }
             }
-            Ok(Outcome::Found(bytes))
+            Ok(Outcome::Found((bytes, headers)))
         })
     }
 
@@ -225,7 +233,7 @@ impl Client {
     }
 
     fn keeps_https(&self, url: &str) -> bool {
-        self.origin == Origin::Release && url.starts_with("https://")
+        self.origin.keeps_https() && url.starts_with("https://")
     }
 
     /// Completes `partial`, which holds a beginning of the file or nothing.
@@ -258,7 +266,8 @@ impl Client {
         let resumed = len > 0;
         let mut hasher = hash_beginning(partial, len, &expected.sum)?;
         if len < expected.size.limit() {
-            let (mut body, offset) = match self.open(url, len)? {
+            let request = Request { url, offset: len, within: None };
+            let Opened { mut body, start: offset, .. } = match self.open(request)? {
                 Outcome::Found(found) => found,
                 Outcome::Missing(who) => return Ok(Outcome::Missing(who)),
             };
@@ -301,19 +310,15 @@ impl Client {
         Err(self.altered(url, len, &expected.sum, &found).into())
     }
 
-    /// The bytes from `offset` on, or from the beginning, and which of both.
-    fn open(&self, url: &str, offset: u64) -> Try<Outcome<(Box<dyn Read>, u64)>> {
+    /// The bytes from an offset on, or from the beginning.
+    fn open(&self, request: Request<'_>) -> Try<Outcome<Opened>> {
+        let Request { url, offset, .. } = request;
         if let Some(path) = file_path(url) {
             return open_file(path, offset);
         }
-        let request = self.agent.get(url).config().https_only(self.keeps_https(url)).build();
-        let mut request = request.header(header::ACCEPT_ENCODING, "identity");
-        if offset > 0 {
-            request = request.header(header::RANGE, format!("bytes={offset}-"));
-        }
-        let response = request.call().map_err(|error| self.judge(url, error))?;
+        let response = self.ask(request)?;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE && offset > 0 {
-            return self.open(url, 0);
+            return self.open(Request { offset: 0, ..request });
         }
         if let Outcome::Missing(who) = self.classify(url, &response)? {
             return Ok(Outcome::Missing(who));
@@ -324,10 +329,51 @@ impl Client {
         };
         match start {
             Some(start) if start == offset || start == 0 => {
-                Ok(Outcome::Found((Box::new(response.into_body().into_reader()), start)))
+                let (parts, body) = response.into_parts();
+                let (headers, body) = (parts.headers, Box::new(body.into_reader()));
+                Ok(Outcome::Found(Opened { body, start, headers }))
             }
-            _ => self.open(url, 0),
+            _ => self.open(Request { offset: 0, ..request }),
         }
+    }
+
+    /// An answer; a registry that wants a token gets one, once.
+    fn ask(&self, request: Request<'_>) -> Try<Response<Body>> {
+        let Some(access) = &self.access else { return self.send(request, &[]) };
+        let (turn, headers) = access.headers();
+        let response = self.send(request, &headers)?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let answered = response.get_uri().authority().map(ToString::to_string);
+        access.renew(turn, answered.as_deref(), response.headers(), |url, limit| {
+            self.for_registry(None).get(url, limit)
+        })?;
+        self.send(request, &access.headers().1)
+    }
+
+    fn send(
+        &self,
+        request: Request<'_>,
+        headers: &[(header::HeaderName, String)],
+    ) -> Try<Response<Body>> {
+        let Request { url, offset, within } = request;
+        let mut request = self
+            .agent
+            .get(url)
+            .config()
+            .https_only(self.keeps_https(url))
+            .timeout_per_read(Some(self.stall))
+            .timeout_global(within)
+            .build()
+            .header(header::ACCEPT_ENCODING, "identity");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if offset > 0 {
+            request = request.header(header::RANGE, format!("bytes={offset}-"));
+        }
+        request.call().map_err(|error| self.judge(url, error))
     }
 
     /// Tries until there is an outcome, with growing pauses.
@@ -359,10 +405,7 @@ impl Client {
             404 | 410 => Ok(Outcome::Missing(format!("'{}' answers {status}", shown(url)))),
             408 | 425 | 429 | 500.. => Err(Failure::Passing(format!("it answers {status}"))),
             200 | 206 => Ok(Outcome::Found(())),
-            _ => {
-                let fact = format!("'{}' answers {status}", shown(url));
-                Err(refuse(fact, self.origin.check()).into())
-            }
+            _ => Err(self.origin.refused(&shown(url), status).into()),
         }
     }
 
@@ -374,6 +417,11 @@ impl Client {
             | Error::HostNotFound
             | Error::ConnectionFailed
             | Error::Protocol(_) => Failure::Passing(error.to_string()),
+            // The address that it leads to may be signed, which is as good as a password.
+            Error::RequireHttpsOnly(_) => {
+                let fact = format!("'{}' leads to an address without https", shown(url));
+                Failure::Final(refuse(fact, self.origin.check()))
+            }
             _ => {
                 let fact = format!("'{}' is not readable: {error}", shown(url));
                 Failure::Final(refuse(fact, self.origin.check()))
@@ -405,40 +453,13 @@ impl Client {
     }
 }
 
-/// Looks each name up once: hundreds of requests go to one or two hosts, and a resolver that
-/// loses one answer in a hundred would cost seconds each time.
-#[derive(Debug, Default)]
-struct RememberingResolver {
-    inner: DefaultResolver,
-    known: Mutex<BTreeMap<String, ResolvedSocketAddrs>>,
-}
-
-impl Resolver for RememberingResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let (scheme, authority) = (uri.scheme_str(), uri.authority().map(Authority::as_str));
-        let key = format!("{}://{}", scheme.unwrap_or_default(), authority.unwrap_or_default());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(addresses) = known.get(&key) {
-            return Ok(addresses.clone());
-        }
-        let addresses = self.inner.resolve(uri, config, timeout)?;
-        known.insert(key, addresses.clone());
-        Ok(addresses)
-    }
-}
-
-fn open_file(path: &Path, offset: u64) -> Try<Outcome<(Box<dyn Read>, u64)>> {
+fn open_file(path: &Path, offset: u64) -> Try<Outcome<Opened>> {
     match crate::sys::fs::open(path) {
         Ok(mut file) => {
             let end = file.metadata()?.len();
             let start = if offset <= end { offset } else { 0 };
             file.seek(SeekFrom::Start(start))?;
-            Ok(Outcome::Found((Box::new(file), start)))
+            Ok(Outcome::Found(Opened { body: Box::new(file), start, headers: HeaderMap::new() }))
         }
         Err(error) => {
             let io = error.downcast_ref::<io::Error>();

@@ -6,14 +6,17 @@
 //! A file that is not whole never has a final name: it is `DIGEST.partial` in the cache, where
 //! the next run resumes. Addresses are in [`archives`], tries and resumption in `http`, what
 //! the signed files say in `suite`, and how a lock is made of it in `locking`. Programs of
-//! Kubernetes come by [`release`].
+//! Kubernetes come by [`release`], images by [`registry`].
 
 pub mod apt;
 pub mod archives;
 mod bundle;
 mod http;
 mod locking;
+mod origin;
+pub mod registry;
 pub mod release;
+mod resolver;
 mod suite;
 
 use std::{

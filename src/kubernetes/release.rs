@@ -103,7 +103,8 @@ fn authority(rest: &str) -> &str {
     rest.split('/').next().unwrap_or(rest)
 }
 
-fn is_loopback(authority: &str) -> bool {
+/// Whether `HOST:PORT` is this machine: what goes there passes nobody.
+pub(crate) fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What changed from one lock to another, for people: packages, and programs of Kubernetes.
+//! What changed from one lock to another, for people: packages, programs of Kubernetes,
+//! images.
 
 use std::{collections::BTreeMap, fmt};
 
 use super::Lock;
 
-/// Packages that came, went or changed their version.
+/// Packages, programs and images that came, went or changed their version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changes {
     /// By name: the old and the new version. Sorted; at least one of both is there.
@@ -26,6 +27,12 @@ impl Changes {
         }
         for (name, version) in programs(new) {
             append(&mut packages.entry(name).or_default().1, &version);
+        }
+        for (name, digest) in old.into_iter().flat_map(images) {
+            append(&mut packages.entry(name).or_default().0, &digest);
+        }
+        for (name, digest) in images(new) {
+            append(&mut packages.entry(name).or_default().1, &digest);
         }
         packages.retain(|_, (old, new)| old != new);
         Self { packages }
@@ -49,6 +56,12 @@ fn programs(lock: &Lock) -> impl Iterator<Item = (String, String)> {
     lock.kubernetes.iter().flat_map(|(version, release)| {
         release.programs.keys().map(|name| (name.clone(), version.to_string()))
     })
+}
+
+/// Images with the beginning of their manifest's digest.
+fn images(lock: &Lock) -> impl Iterator<Item = (String, String)> {
+    let images = lock.images.iter();
+    images.map(|(reference, image)| (reference.name().to_string(), image.manifest.sha256.short()))
 }
 
 impl fmt::Display for Changes {

@@ -80,6 +80,7 @@ pub fn choose(
         archives: archives.into_iter().collect(),
         roles: roles.clone(),
         kubernetes: BTreeMap::new(),
+        images: BTreeMap::new(),
         packages: packages.into_values().collect(),
     })
 }
@@ -148,6 +149,7 @@ pub fn merge(locks: impl IntoIterator<Item = Lock>) -> Lock {
         archives: Vec::new(),
         roles: BTreeMap::new(),
         kubernetes: BTreeMap::new(),
+        images: BTreeMap::new(),
         packages: Vec::new(),
     };
     let mut packages: BTreeMap<Key, LockedPackage> = BTreeMap::new();

@@ -30,6 +30,9 @@ pub fn read_matching(workspace: &Path, plans: &[Plan]) -> Result<Lock> {
         lock.check_release(plan)
             .map_err(|stale| refuse(stale, RENEW))
             .with_context(|| format!("comparing '{FILE}' with 'kubernetes' of cluster.yaml"))?;
+        lock.check_images(plan)
+            .map_err(|stale| refuse(stale, RENEW))
+            .with_context(|| format!("comparing '{FILE}' with the images of add-ons"))?;
     }
     Ok(lock)
 }

@@ -9,6 +9,7 @@ pub mod changes;
 pub mod choose;
 pub(crate) mod date;
 pub mod file;
+mod image;
 mod release;
 mod request;
 
@@ -16,11 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+pub use image::{Images, LockedBlob, LockedImage};
 pub use release::{LockedFile, LockedRelease, Releases};
 pub use request::{LockedRole, Stale};
 pub(crate) use request::{suites, suites_of_base};
 
-use crate::{digest::Digest, kubernetes::version::Version, plan::Plan};
+use crate::{digest::Digest, formats::oci::Reference, kubernetes::version::Version, plan::Plan};
 
 /// The file's name, in the workspace.
 pub const FILE: &str = "kiln.lock";
@@ -45,6 +47,9 @@ pub struct Lock {
     /// The programs of Kubernetes that images run, by version; none if the cluster runs none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kubernetes: Releases,
+    /// The images of registries that add-ons bring; none if they bring archives alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: Images,
     /// Sorted by name, architecture, version.
     pub packages: Vec<LockedPackage>,
 }
@@ -97,6 +102,8 @@ pub enum Error {
     Twice { package: String, role: String },
     #[error("Kubernetes {version}: {what}")]
     Release { version: Version, what: String },
+    #[error("image '{reference}': {what}")]
+    Image { reference: Reference, what: String },
     #[error("the packages are not in order at '{package}'")]
     Order { package: String },
 }
@@ -127,6 +134,11 @@ impl Lock {
         release::check(self, plan)
     }
 
+    /// Whether the images that `plan` pulls are pinned.
+    pub fn check_images(&self, plan: &Plan) -> Result<(), Stale> {
+        image::check(self, plan)
+    }
+
     /// The packages of one role.
     pub fn packages_of<'a>(&'a self, role: &'a str) -> impl Iterator<Item = &'a LockedPackage> {
         self.packages.iter().filter(move |package| package.roles.contains(role))
@@ -139,9 +151,10 @@ impl Lock {
 
     /// Whether both pin the same packages for the same requests, whatever their dates.
     pub fn chooses_the_same(&self, other: &Self) -> bool {
-        let what =
-            |lock: &Self| (lock.roles.clone(), lock.packages.clone(), lock.kubernetes.clone());
-        what(self) == what(other)
+        self.roles == other.roles
+            && self.packages == other.packages
+            && self.kubernetes == other.kubernetes
+            && self.images == other.images
     }
 
     fn validate(&self) -> Result<(), Error> {
@@ -151,6 +164,10 @@ impl Lock {
         for (version, release) in &self.kubernetes {
             let refuse = |what| Error::Release { version: *version, what };
             release.validate().map_err(refuse)?;
+        }
+        for (reference, image) in &self.images {
+            let refuse = |what| Error::Image { reference: reference.clone(), what };
+            image.validate(reference).map_err(refuse)?;
         }
         let mut pinned = BTreeSet::new();
         for package in &self.packages {

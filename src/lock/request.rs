@@ -42,6 +42,8 @@ pub enum Stale {
     Role { role: String },
     #[error("{what}")]
     Release { what: String },
+    #[error("{what}")]
+    Image { what: String },
     #[error("{} (locked {locked}, now {now})", .changes.join(", "))]
     Request { changes: Vec<String>, locked: String, now: String },
 }

@@ -71,6 +71,7 @@ impl Text<'_> {
         line(f, "files", files)?;
         line(f, "replaced", &profile.replace)?;
         line(f, "binaries", profile.binaries.keys())?;
+        line(f, "images", profile.images.values().map(|pull| &pull.reference))?;
         let Delivered { baked, by_seed } = &self.0.delivered;
         let secrets = baked.iter().filter(|file| file.kind.is_secret());
         line(f, "secrets", secrets.map(|file| &file.path))?;

@@ -16,7 +16,7 @@ use kiln_init::handoff::{Absent, InstanceChange, Invalid, Source};
 use serde::Serialize;
 
 pub use self::merge::Profiles;
-use crate::{digest::Digest, tree::TreePath, units::Bytes};
+use crate::{digest::Digest, formats::oci::Reference, tree::TreePath, units::Bytes};
 
 /// One role's image, decided.
 #[derive(Debug, Clone, Serialize)]
@@ -40,12 +40,26 @@ pub struct Profile {
     pub firewall: Firewall,
     /// Programs that come from outside the archive, by path in the image.
     pub binaries: BTreeMap<TreePath, Binary>,
+    /// Images of registries, by the path of their archive in the image. Add-ons name them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<TreePath, Pull>,
     pub prune: Prune,
     pub disk: Disk,
     pub outputs: BTreeSet<Output>,
     pub metadata: Metadata,
     /// Values for the templates, beside the cluster's.
     pub vars: BTreeMap<String, serde_json::Value>,
+}
+
+/// An image that a registry has, to be taken as the lock pins it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pull {
+    #[serde(rename = "pull")]
+    pub reference: Reference,
+    /// Whether the registry is asked without TLS; one on this machine always is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allow_plain_http: bool,
 }
 
 /// The archive that packages come from.

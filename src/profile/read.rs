@@ -138,6 +138,7 @@ fn sections(role: &str, top: &Fields<'_>, workspace: &Workspace) -> Option<Profi
         kernel: kernel?,
         firewall: firewall?,
         binaries: binaries?,
+        images: Default::default(),
         prune: prune?,
         disk: disk?,
         outputs: outputs?.into_iter().collect(),

@@ -69,12 +69,16 @@ fn put_image(draft: &mut Draft<'_>, name: &str, image: &Image) -> Result<(), Err
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{super::firewall, *};
+    use super::{
+        super::{firewall, overlay},
+        *,
+    };
     use crate::{
         kubernetes::{
             fixture::{STATIC_PODS, planned},
             role,
         },
+        profile::Pull,
         tree::Kind,
     };
 
@@ -95,6 +99,34 @@ mod tests {
     }
 
     #[test]
+    fn an_image_of_a_registry_lies_beside_the_others() {
+        let mut plan = planned(STATIC_PODS, "master");
+        let path = TreePath::new(&format!("{IMAGES}/dns-1.tar")).unwrap();
+        let pull = Pull { reference: "a.b/c:1".parse().unwrap(), allow_plain_http: false };
+        plan.profile.images.insert(path.clone(), pull);
+        let lay = |images: &BTreeMap<TreePath, Content>| {
+            let mut draft = Draft::new(&plan);
+            let inputs = Inputs {
+                plan: &plan,
+                packages: &[],
+                overlays: &[],
+                init: Content::bytes(*b"init"),
+                binaries: &BTreeMap::new(),
+                images,
+                programs: &[],
+                secrets: &[],
+            };
+            overlay::lay(&mut draft, &inputs)?;
+            let (_, inode) = draft.find(path.as_str()).unwrap();
+            let Kind::File(content) = &inode.kind else { panic!("{inode:?}") };
+            Ok::<_, Error>(content.to_vec().unwrap())
+        };
+        let archives = [(path.clone(), Content::bytes(*b"an archive"))].into();
+        assert_eq!(lay(&archives).unwrap(), b"an archive");
+        assert!(matches!(lay(&BTreeMap::new()), Err(Error::NoImage { .. })));
+    }
+
+    #[test]
     fn a_static_pod_s_program_lies_in_its_image_and_nowhere_else() {
         let plan = planned(STATIC_PODS, "master");
         let programs = role::programs(&plan.cluster, "master");
@@ -112,6 +144,7 @@ mod tests {
             overlays: &[],
             init: Content::bytes(*b"init"),
             binaries: &BTreeMap::new(),
+            images: &BTreeMap::new(),
             programs: &programs,
             secrets: &[],
         };

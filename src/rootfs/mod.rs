@@ -63,6 +63,8 @@ pub struct Inputs<'a> {
     pub init: Content,
     /// The files of [`Profile::binaries`](crate::profile::Profile), by their path in the image.
     pub binaries: &'a BTreeMap<TreePath, Content>,
+    /// Archives of [`Profile::images`](crate::profile::Profile), by their path in the image.
+    pub images: &'a BTreeMap<TreePath, Content>,
     /// Programs of Kubernetes.
     pub programs: &'a [(Program, Content)],
     /// Certificates and keys, which no plan and no manifest shows.
@@ -178,6 +180,8 @@ pub enum Error {
     },
     #[error("'{path}' of {origin} is made at first boot, which is only possible below /etc")]
     TemplatePlace { path: TreePath, origin: Origin },
+    #[error("an add-on puts an image at '{path}', but no archive was given for it")]
+    NoImage { path: TreePath },
     #[error("the profile lists '{path}' under 'binaries', but no file was given for it")]
     NoBinary { path: TreePath },
     #[error("pattern '{0}' under 'prune' does not begin with '/'")]

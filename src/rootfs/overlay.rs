@@ -49,6 +49,13 @@ pub(super) fn lay(draft: &mut Draft<'_>, inputs: &Inputs<'_>) -> Result<Template
         let kind = Kind::File(content.clone());
         layer.put(path, Inode { meta, kind, origin: origin.clone() })?;
     }
+    for path in profile.images.keys() {
+        let content =
+            inputs.images.get(path).ok_or_else(|| Error::NoImage { path: path.clone() })?;
+        let meta = Meta::new(0o644, inputs.plan.epoch);
+        let kind = Kind::File(content.clone());
+        layer.put(path, Inode { meta, kind, origin: origin.clone() })?;
+    }
     Ok(layer.templates)
 }
 

@@ -9,6 +9,7 @@
 //! unpacked/ab/DIGEST.sha256         digest of that .tar
 //! programs/sha256/ab/DIGEST         programs of Kubernetes, and bundles of them
 //! programs/sha512/ab/DIGEST.partial the same while only a SHA-512 of it is known
+//! images/sha256/ab/DIGEST           manifests, configurations and layers of registries
 //! modules/ab/DIGEST                 what the kernel modules of a package say, by this very kiln
 //! blocks/*.data, *.index            compressed blocks: see [`blocks`]
 //! ```
@@ -135,6 +136,11 @@ impl Store {
     pub(crate) fn program(&self, sum: &Sum) -> PathBuf {
         let (kind, name) = (sum.kind().name(), sum.digits());
         self.root.join("programs").join(kind).join(&name[..2]).join(name)
+    }
+
+    /// A blob of a registry.
+    pub(crate) fn image_blob(&self, digest: &Digest) -> PathBuf {
+        self.named("images/sha256", digest, "")
     }
 
     /// Beside the programs: where one is written while its digest is not known.

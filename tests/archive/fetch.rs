@@ -134,6 +134,7 @@ fn lock(debs: &[Deb]) -> Lock {
         archives: vec![archive],
         roles: BTreeMap::from([("lb".to_owned(), role)]),
         kubernetes: BTreeMap::new(),
+        images: BTreeMap::new(),
         packages: debs.iter().map(package).collect(),
     }
 }

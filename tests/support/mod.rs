@@ -12,6 +12,7 @@ pub(crate) mod hub;
 pub(crate) mod media;
 pub(crate) mod oci;
 pub(crate) mod qemu;
+pub(crate) mod registry;
 pub(crate) mod release;
 pub(crate) mod root;
 pub(crate) mod secrets;

@@ -154,6 +154,7 @@ impl Fixture {
             overlays: &workspace.overlays_of(&plan.profile),
             init: Content::bytes(*b"init"),
             binaries: &BTreeMap::new(),
+            images: &BTreeMap::new(),
             programs: &[],
             secrets,
         })

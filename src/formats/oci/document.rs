@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Error};
+use super::{Config, Error, ImageName};
 use crate::{digest::Digest, formats::calendar::civil};
 
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -44,6 +44,16 @@ pub(super) struct Descriptor {
     pub(super) platform: Option<Platform>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// The same as an image of a layout, under its name.
+    pub(super) fn called(mut self, name: &ImageName) -> Self {
+        self.platform = Some(Platform::ours());
+        let names = [CONTAINERD_NAME, REF_NAME].map(|key| (key.to_owned(), name.to_string()));
+        self.annotations = names.into();
+        self
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

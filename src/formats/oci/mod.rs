@@ -22,13 +22,15 @@
 //!
 //! Everything is sorted and the archive's own entries have time 0: the same images give the same
 //! bytes. [`read`] opens what [`archive`] wrote and checks every digest; [`survey`] says what an
-//! archive of another tool holds.
+//! archive of another tool holds; [`registry`] has what registries say of images.
 
 mod config;
 mod document;
 mod name;
 mod program;
 mod read;
+mod reference;
+pub mod registry;
 mod survey;
 
 use std::{
@@ -38,10 +40,11 @@ use std::{
 };
 
 pub use config::Config;
-use document::{Descriptor, ImageConfig, Index, Layout, Manifest, Platform, Sha256};
+use document::{Descriptor, ImageConfig, Index, Layout, Manifest, Sha256};
 pub use name::{ImageName, NameError};
 pub use program::Program;
 pub use read::{Found, read};
+pub use reference::{Reference, ReferenceError};
 pub use survey::{Listed, canonical, survey};
 
 use super::tar;
@@ -243,15 +246,15 @@ pub fn archive(images: &[Image]) -> Result<Content, Error> {
     for image in sorted {
         let config = image.config_blob();
         let manifest = image.manifest(&config);
-        let mut descriptor = manifest.descriptor(document::MANIFEST);
-        descriptor.platform = Some(Platform::ours());
-        descriptor.annotations = [document::CONTAINERD_NAME, document::REF_NAME]
-            .map(|key| (key.to_owned(), image.name.to_string()))
-            .into();
-        manifests.push(descriptor);
+        manifests.push(manifest.descriptor(document::MANIFEST).called(&image.name));
         let layers = image.layers.iter().map(|layer| layer.blob.clone());
         blobs.extend(layers.chain([config, manifest]).map(|blob| (blob.digest, blob.content)));
     }
+    Ok(lay_out(manifests, &blobs))
+}
+
+/// The tar archive of a layout, with all blobs that its manifests name.
+fn lay_out(manifests: Vec<Descriptor>, blobs: &BTreeMap<Digest, Content>) -> Content {
     let index = Index { schema_version: 2, media_type: document::INDEX.to_owned(), manifests };
     let layout = Layout { version: document::LAYOUT_VERSION.to_owned() };
 
@@ -260,10 +263,10 @@ pub fn archive(images: &[Image]) -> Result<Content, Error> {
     writer.file("index.json", &Content::bytes(document::encode(&index)));
     writer.directory("blobs/");
     writer.directory("blobs/sha256/");
-    for (digest, content) in &blobs {
+    for (digest, content) in blobs {
         writer.file(&format!("blobs/sha256/{digest}"), content);
     }
-    Ok(writer.finish())
+    writer.finish()
 }
 
 /// Writes all of a content, a piece at a time.

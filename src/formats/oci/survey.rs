@@ -77,7 +77,7 @@ struct Descriptor {
 
 /// Also the part of an image's configuration that says it.
 #[derive(Deserialize)]
-struct Platform {
+pub(super) struct Platform {
     os: String,
     architecture: String,
 }
@@ -98,7 +98,7 @@ struct Saved {
 }
 
 impl Platform {
-    fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         (&*self.os, &*self.architecture) == PLATFORM
     }
 }

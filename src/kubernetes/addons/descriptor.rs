@@ -2,19 +2,23 @@
 //! `addon.yaml`: what an add-on's manifests cannot say. The keys stand here and in
 //! `docs/profile.md`; without the file, all of them have their defaults.
 
-use super::{DESCRIPTOR, Image, text_of};
+use super::{DESCRIPTOR, Image, Origin, text_of};
 use crate::{
     diagnostic::{Diagnostic, Problems, Source, quoted},
     digest::Digest,
-    formats::oci::ImageName,
+    formats::oci::{ImageName, Reference},
     kubernetes::version::Minor,
     names,
+    profile::Pull,
     workspace::Overlay,
     yaml::{
         self, Node,
         fields::{Complaint, Fields, checked, list, parsed, schema, switch},
     },
 };
+
+/// The key of an image that a registry has.
+const PULL: &str = "pull";
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Descriptor {
@@ -62,11 +66,33 @@ pub(super) fn load(folder: &Overlay, minor: Minor, problems: &Problems) -> Optio
 
 fn image(node: &Node, problems: &Problems) -> Option<Image> {
     let fields = Fields::top(node, problems, false)?;
+    let pulls = fields.node(PULL).is_some();
+    let image = if pulls { pulled(&fields) } else { archived(&fields) };
+    fields.finish();
+    image
+}
+
+fn archived(fields: &Fields<'_>) -> Option<Image> {
     let name = fields.required("name", parsed::<ImageName>);
     let archive = fields.required("archive", checked(names::workspace_path));
     let sha256 = fields.required("sha256", parsed::<Digest>);
-    fields.finish();
-    Some(Image { name: name?.to_string(), archive: archive?, sha256: sha256? })
+    let origin = Origin::Archive { archive: archive?, sha256: sha256? };
+    Some(Image { name: name?.to_string(), origin })
+}
+
+/// An image of a registry: the reference says all, also what nodes call it.
+fn pulled(fields: &Fields<'_>) -> Option<Image> {
+    let reference = fields.required(PULL, parsed::<Reference>);
+    let allow_plain_http = fields.or("allow-plain-http", false, switch);
+    for key in ["name", "archive", "sha256"] {
+        if let Some(node) = fields.node(key) {
+            let title = format!("'{key}' says of an archive what '{PULL}' says of a registry");
+            let help = format!("remove one of both; '{PULL}: HOST/PATH:TAG@sha256:…' has a digest");
+            fields.complain(Diagnostic::new(title).at(&node.span).help(help));
+        }
+    }
+    let pull = Pull { reference: reference?, allow_plain_http: allow_plain_http? };
+    Some(Image { name: pull.reference.name().to_string(), origin: Origin::Registry(pull) })
 }
 
 /// A minor: `1.27`.

@@ -3,7 +3,8 @@
 //!
 //! An add-on is a folder `addons/NAME/` of manifests, of which some may be templates of the build,
 //! and `addon.yaml`, which says what the manifests cannot: the add-on's version, the minors of
-//! Kubernetes that it is for, and archives of the images that its pods run.
+//! Kubernetes that it is for, and where the images that its pods run come from: archives of the
+//! workspace, or registries, from which the lock pins them.
 //!
 //! ```text
 //! descriptor   addon.yaml
@@ -45,7 +46,7 @@ use crate::{
     diagnostic::{Diagnostic, Problems, Source, quoted, suggest},
     digest::Digest,
     formats::oci,
-    profile::{Binary, File, FileContent, Profile},
+    profile::{Binary, File, FileContent, Profile, Pull},
     template::Build,
     tree::TreePath,
     workspace::{Overlay, OverlayFile, Workspace},
@@ -77,7 +78,7 @@ impl Addon {
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let name = &self.name;
         self.pulled.iter().map(move |image| {
-            format!("add-on '{name}' brings no archive of '{image}': nodes ask its registry")
+            format!("add-on '{name}' does not bring '{image}': nodes ask its registry")
         })
     }
 }
@@ -89,16 +90,28 @@ impl fmt::Display for Addon {
     }
 }
 
-/// An image in an archive.
+/// An image that machines have from the start.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Image {
     /// Complete: `registry.k8s.io/coredns/coredns:v1.11.3`.
     pub name: String,
-    /// A path below the workspace.
-    pub archive: String,
-    /// Of the archive.
-    pub sha256: Digest,
+    #[serde(flatten)]
+    pub origin: Origin,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case", untagged)]
+pub enum Origin {
+    Archive {
+        /// A path below the workspace.
+        archive: String,
+        /// Of the archive.
+        sha256: Digest,
+    },
+    /// A registry; the lock has its digests.
+    Registry(Pull),
 }
 
 /// Complains about names of `kubernetes.addons` that are none, and about a pod network without
@@ -184,7 +197,7 @@ pub fn extend(
             put_text(profile, &path, text);
         }
         if runs_pods {
-            put_archives(profile, name, &descriptor);
+            put_images(profile, name, &descriptor);
         }
         addons.push(Addon {
             name: name.clone(),
@@ -204,18 +217,38 @@ fn put_text(profile: &mut Profile, path: &str, text: String) {
     profile.files.entry(place(path)).or_insert(file);
 }
 
-/// One file for each archive, however many of its images are named.
-fn put_archives(profile: &mut Profile, addon: &str, descriptor: &Descriptor) {
-    let mut archives: Vec<&Image> = Vec::new();
-    for image in &descriptor.images {
-        if !archives.iter().any(|other| other.archive == image.archive) {
-            archives.push(image);
+/// One file for each archive, however many of its images are named, and one for each image of a
+/// registry.
+fn put_images(profile: &mut Profile, addon: &str, descriptor: &Descriptor) {
+    let mut origins: Vec<&Origin> = Vec::new();
+    for Image { origin, .. } in &descriptor.images {
+        if !origins.iter().any(|other| other.is_the_file_of(origin)) {
+            origins.push(origin);
         }
     }
-    for (image, number) in archives.into_iter().zip(1..) {
+    for (origin, number) in origins.into_iter().zip(1..) {
         let path = place(&format!("{}/{addon}-{number}.tar", bring_up::IMAGES));
-        let (source, sha256) = (image.archive.clone(), image.sha256);
-        profile.binaries.entry(path).or_insert(Binary { source, sha256, mode: 0o644 });
+        match origin {
+            Origin::Archive { archive, sha256 } => {
+                let (source, sha256) = (archive.clone(), *sha256);
+                profile.binaries.entry(path).or_insert(Binary { source, sha256, mode: 0o644 });
+            }
+            Origin::Registry(pull) => {
+                profile.images.entry(path).or_insert(pull.clone());
+            }
+        }
+    }
+}
+
+impl Origin {
+    fn is_the_file_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Archive { archive, .. }, Self::Archive { archive: other, .. }) => {
+                archive == other
+            }
+            (Self::Registry(pull), Self::Registry(other)) => pull == other,
+            _ => false,
+        }
     }
 }
 

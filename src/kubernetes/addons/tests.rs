@@ -102,6 +102,56 @@ fn objects_are_applied_in_the_order_of_their_kinds_with_the_text_that_was_writte
 }
 
 #[test]
+fn an_image_of_a_registry_has_a_file_beside_the_archives() {
+    let pinned = Digest::of(b"index");
+    let descriptor = format!(
+        "schema: 1\nimages:\n- {{ name: a.b/c:1, archive: c.tar, sha256: {pinned} }}\n\
+         - pull: registry.k8s.io/d/e:v2@sha256:{pinned}\n\
+         - {{ pull: 'registry.lan:5000/f:3', allow-plain-http: true }}\n\
+         - {{ pull: 'registry.lan:5000/f:3', allow-plain-http: true }}\n"
+    );
+    let pod = format!(
+        "{}spec: {{ containers: [{{ image: 'registry.k8s.io/d/e:v2' }}, {{ image: 'a.b/x:1' }}] }}\n",
+        object("v1", "Pod")
+    );
+    let files = [("a.yaml", &*pod), ("addon.yaml", &*descriptor)];
+    let (profile, addons) = extended("master", "v1.30.0", &files).unwrap();
+    assert_eq!(addons[0].pulled, ["a.b/x:1"]);
+    assert!(profile.images.is_empty());
+    let (profile, addons) = extended("node", "v1.30.0", &files).unwrap();
+    let found: Vec<String> = profile
+        .images
+        .iter()
+        .map(|(path, pull)| format!("{path} {} {}", pull.reference, pull.allow_plain_http))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            format!("/usr/lib/kiln/images/one-2.tar registry.k8s.io/d/e:v2@sha256:{pinned} false"),
+            "/usr/lib/kiln/images/one-3.tar registry.lan:5000/f:3 true".to_owned(),
+        ]
+    );
+    assert_eq!(profile.binaries.len(), 1);
+    // As `kiln plan --json` prints them.
+    let json = serde_json::to_value(&addons[0].images).unwrap();
+    let expected = serde_json::json!([
+        { "name": "a.b/c:1", "archive": "c.tar", "sha256": pinned },
+        { "name": "registry.k8s.io/d/e:v2", "pull": format!("registry.k8s.io/d/e:v2@sha256:{pinned}") },
+        { "name": "registry.lan:5000/f:3", "pull": "registry.lan:5000/f:3", "allow-plain-http": true },
+        { "name": "registry.lan:5000/f:3", "pull": "registry.lan:5000/f:3", "allow-plain-http": true },
+    ]);
+    assert_eq!(json, expected);
+    let profile = serde_json::to_value(&profile).unwrap();
+    assert_eq!(profile["images"].as_object().unwrap().len(), 2);
+}
+
+#[test]
+fn what_says_nothing_of_registries_has_the_plan_it_always_had() {
+    let (profile, _) = extended("node", "v1.30.0", &[("a.yaml", &object("v1", "Pod"))]).unwrap();
+    assert_eq!(serde_json::to_value(&profile).unwrap().get("images"), None);
+}
+
+#[test]
 fn versions_that_a_minor_does_not_serve_are_refused() {
     for (version, api_version, kind, expected) in [
         ("v1.20.0", "extensions/v1beta1", "Deployment", "since 1.16"),
