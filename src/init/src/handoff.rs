@@ -5,6 +5,8 @@
 use kiln_contract::HANDOFF_SCHEMA;
 use serde::{Deserialize, Serialize};
 
+use crate::metadata::Peers;
+
 /// Decisions of the build that first boot needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -39,6 +41,9 @@ pub struct Handoff {
     pub owners: Vec<Account>,
     /// Lines of `/etc/hosts` that the cluster knows: names of hosts and of the endpoint.
     pub hosts: Vec<HostLine>,
+    /// Hosts that this role's services call, as the build knew them: for metadata that does not
+    /// say.
+    pub peers: Peers,
     /// Units that must be active for the role to be ready.
     pub ready: Vec<String>,
     /// Seconds after kernel start until a role that is not ready says so.

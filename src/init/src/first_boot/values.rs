@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What first-boot templates see: cloud-init's names, and `kiln.*`, `vars.*`, `network.*`.
+//! What first-boot templates see: cloud-init's names, and `kiln.*`, `vars.*`, `peers.*`,
+//! `network.*`.
 
 use serde_json::{Map, Value, json};
 
@@ -53,6 +54,7 @@ pub(super) fn of_host(handoff: &Handoff, metadata: &Metadata, hostname: &Hostnam
         "v1": v1,
         "ds": { "meta_data": metadata.delivered },
         "vars": metadata.vars,
+        "peers": metadata.peers.or(&handoff.peers),
         "kiln": {
             "role": handoff.role,
             "cluster": handoff.cluster,

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::{
-    Dialect, Hostname, KEYS_MAX, Metadata, SshKey,
+    Dialect, Hostname, KEYS_MAX, Metadata, PEERS, Peers, SshKey,
     cloud_config::{Place, WriteFile},
     hostname,
 };
@@ -88,7 +88,9 @@ pub(super) fn read(
             Meaning::Keys => read_keys(at, &mut metadata.ssh_keys)?,
             Meaning::KeyLines => read_key_lines(at, &mut metadata.ssh_keys)?,
             Meaning::Vars => {
-                at.entries()?;
+                if let Some((_, peers)) = at.entries()?.iter().find(|(key, _)| *key == PEERS) {
+                    metadata.peers = Peers::read(peers)?;
+                }
                 if let Value::Object(vars) = at.node().to_json() {
                     metadata.vars = vars;
                 }
