@@ -4,9 +4,9 @@
 //! A host's seed says it, so that a host which joins later needs no new images. What the image
 //! says of them is for machines whose metadata somebody wrote without these lists.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use kiln_init::metadata::{PEERS, Peer, Peers};
+use kiln_init::metadata::PEERS;
 use serde_json::{Map, Value, json};
 
 use super::{Cluster, Host};
@@ -16,36 +16,24 @@ use crate::{
 };
 
 impl Cluster {
-    /// The hosts that a role's services call, the role's own hosts among them.
-    pub fn peers_of(&self, role: &str) -> Peers {
-        let of_role = |role: &str| {
-            let hosts = self.hosts_of(role);
-            hosts.map(|(name, host)| peer(name, host.address.address)).collect()
+    /// The hosts that a role's services call, the role's own hosts among them: lists of `name`
+    /// and `address`, as first-boot templates see them.
+    pub fn peers_of(&self, role: &str) -> Map<String, Value> {
+        let of_role =
+            |role| list(self.hosts_of(role).map(|(name, host)| (name, host.address.address)));
+        let lists = match role {
+            BALANCER => vec![("masters", of_role(MASTER)), ("balancers", of_role(BALANCER))],
+            MASTER if self.kubernetes.is_some() => vec![("etcd", list(etcd::members(self)))],
+            _ => Vec::new(),
         };
-        match role {
-            BALANCER => Peers {
-                masters: Some(of_role(MASTER)),
-                balancers: Some(of_role(BALANCER)),
-                ..Peers::default()
-            },
-            MASTER if self.kubernetes.is_some() => {
-                let members = etcd::members(self).map(|(name, address)| peer(name, address));
-                Peers { etcd: Some(members.collect()), ..Peers::default() }
-            }
-            _ => Peers::default(),
-        }
+        lists.into_iter().map(|(key, list)| (key.to_owned(), list)).collect()
     }
 
     /// What a host's seed has under `vars`: its own, and its peers.
     pub fn vars_of(&self, host: &Host) -> BTreeMap<String, Value> {
-        let Peers { masters, balancers, etcd } = self.peers_of(&host.role);
-        let lists = [("masters", masters), ("balancers", balancers), ("etcd", etcd)];
+        let mut lists = self.peers_of(&host.role);
         // First boot takes no empty list from metadata.
-        let lists = lists.into_iter().filter_map(|(key, list)| {
-            let list = list.filter(|list| !list.is_empty())?;
-            Some((key.to_owned(), json!(list)))
-        });
-        let lists: Map<String, Value> = lists.collect();
+        lists.retain(|_, list| list.as_array().is_some_and(|list| !list.is_empty()));
         let mut vars = host.vars.clone();
         if !lists.is_empty() {
             vars.insert(PEERS.to_owned(), Value::Object(lists));
@@ -54,6 +42,6 @@ impl Cluster {
     }
 }
 
-fn peer(name: &str, address: std::net::Ipv4Addr) -> Peer {
-    Peer { name: name.to_owned(), address }
+fn list<'a>(hosts: impl Iterator<Item = (&'a str, Ipv4Addr)>) -> Value {
+    hosts.map(|(name, address)| json!({ "name": name, "address": address })).collect()
 }

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
-use crate::{
-    handoff::{Account, HostLine, InstanceChange, Invalid},
-    metadata::{Peer, Peers},
-};
+use serde_json::json;
+
+use crate::handoff::{Account, HostLine, InstanceChange, Invalid};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGKD7u3nEKj0nqfVZp7TyM2Y6Qy9Cwk1mX1xk0m0c3dE admin@example";
 
@@ -44,10 +43,9 @@ fn handoff() -> Handoff {
             Account { name: "backup".to_owned(), uid: 1001, gid: 1001 },
         ],
         owners: vec![Account { name: "etcd".to_owned(), uid: 454, gid: 455 }],
-        peers: Peers {
-            masters: Some(vec![Peer { name: "m1".to_owned(), address: [10, 0, 0, 1].into() }]),
-            ..Peers::default()
-        },
+        peers: [("masters".to_owned(), json!([{"name": "m1", "address": "10.0.0.1"}]))]
+            .into_iter()
+            .collect(),
         hosts: vec![line("10.0.0.1", &["n1", "n1-alias"]), line("10.0.0.9", &["api"])],
         ready: Vec::new(),
         ready_timeout: 1,

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 pub use cloud_config::{CaCerts, Ntp, WriteFile};
 pub use hostname::Hostname;
-pub use peers::{PEERS, Peer, Peers};
+pub use peers::PEERS;
 pub use ssh_key::SshKey;
 
 use crate::{
@@ -131,8 +131,6 @@ pub struct Metadata {
     pub ntp: Option<Ntp>,
     pub ca_certs: Option<CaCerts>,
     pub vars: Map<String, Value>,
-    /// What `vars` says of the hosts that this one calls.
-    pub peers: Peers,
     pub network: Option<Network>,
     /// meta-data as delivered, for `ds.meta_data`.
     pub delivered: Map<String, Value>,

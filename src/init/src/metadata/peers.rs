@@ -2,11 +2,10 @@
 //! Hosts that a host's services call: the lists that metadata has under `vars.peers`.
 //!
 //! Lists that metadata does not give are those that the image was built with. Names and addresses
-//! stand in configuration files and on command lines, so a list is understood whole or refused.
+//! stand in configuration files and on command lines, so a list is understood whole or refused;
+//! then it goes to templates as it is.
 
-use std::{collections::BTreeSet, net::Ipv4Addr};
-
-use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 
 use super::Hostname;
 use crate::yaml::{At, Problem};
@@ -14,81 +13,43 @@ use crate::yaml::{At, Problem};
 /// Where `vars` has them.
 pub const PEERS: &str = "peers";
 
-/// Hosts by what they are for; `None` says nothing of them.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Peers {
-    /// Serve the API.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub masters: Option<Vec<Peer>>,
-    /// Share the virtual address, this host among them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub balancers: Option<Vec<Peer>>,
-    /// Members of etcd.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub etcd: Option<Vec<Peer>>,
-}
+/// Hosts that serve the API; hosts that share the virtual address, this one among them; members
+/// of etcd.
+const LISTS: [&str; 3] = ["masters", "balancers", "etcd"];
 
-/// A host that others call.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Peer {
-    pub name: String,
-    pub address: Ipv4Addr,
-}
-
-impl Peers {
-    /// These lists, and those of `other` that are not among them.
-    #[must_use]
-    pub fn or(&self, other: &Self) -> Self {
-        let pick = |own: &Option<Vec<Peer>>, other: &Option<Vec<Peer>>| {
-            own.as_ref().or(other.as_ref()).cloned()
-        };
-        Self {
-            masters: pick(&self.masters, &other.masters),
-            balancers: pick(&self.balancers, &other.balancers),
-            etcd: pick(&self.etcd, &other.etcd),
-        }
-    }
-
-    pub(super) fn read(at: &At<'_>) -> Result<Self, Problem> {
-        let fields = at.fields(&["masters", "balancers", "etcd"])?;
-        let list = |key| fields.get(key).map(read_list).transpose();
-        Ok(Self { masters: list("masters")?, balancers: list("balancers")?, etcd: list("etcd")? })
-    }
+pub(super) fn check(at: &At<'_>) -> Result<(), Problem> {
+    at.fields(&LISTS)?;
+    at.entries()?.iter().try_for_each(|(_, list)| check_list(list))
 }
 
 /// No list is empty: a proxy without back ends would only look as if it worked.
-fn read_list(at: &At<'_>) -> Result<Vec<Peer>, Problem> {
+fn check_list(at: &At<'_>) -> Result<(), Problem> {
     let items = at.items()?;
     if items.is_empty() {
         return Err(at.problem("expected at least one host, found an empty list"));
     }
-    let peers = items.iter().map(read_peer).collect::<Result<Vec<_>, _>>()?;
-    let (mut names, mut addresses) = (BTreeSet::new(), BTreeSet::new());
-    for (item, peer) in items.iter().zip(&peers) {
-        if !names.insert(&peer.name) || !addresses.insert(peer.address) {
+    let mut seen: Vec<(&str, Ipv4Addr)> = Vec::new();
+    for item in &items {
+        let (name, address) = peer(item)?;
+        if seen.iter().any(|other| other.0 == name || other.1 == address) {
             return Err(item.problem("expected a name and an address that no other host here has"));
         }
+        seen.push((name, address));
     }
-    Ok(peers)
+    Ok(())
 }
 
-fn read_peer(at: &At<'_>) -> Result<Peer, Problem> {
+fn peer<'a>(at: &At<'a>) -> Result<(&'a str, Ipv4Addr), Problem> {
     let fields = at.fields(&["name", "address"])?;
     let field = |key| fields.get(key).ok_or_else(|| at.problem(format!("missing key '{key}'")));
     let (name, address) = (field("name")?, field("address")?);
-    Ok(Peer {
-        name: host_name(name.string("a host name")?).map_err(|message| name.problem(message))?,
-        address: address.parse("an IPv4 address")?,
-    })
-}
-
-/// A name as it is: others must spell it the same way.
-fn host_name(text: &str) -> Result<String, String> {
-    match Hostname::parse(text)? {
-        (name, None) => Ok(name.full().to_owned()),
-        (name, Some(_)) => Err(format!("expected '{}', found '{text}'", name.full())),
+    let text = name.string("a host name")?;
+    match Hostname::parse(text).map_err(|message| name.problem(message))? {
+        (_, None) => Ok((text, address.parse("an IPv4 address")?)),
+        // Others must spell it the same way.
+        (other, Some(_)) => {
+            Err(name.problem(format!("expected '{}', found '{text}'", other.full())))
+        }
     }
 }
 
@@ -96,30 +57,20 @@ fn host_name(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Peers, String> {
+    fn read(text: &str) -> Result<(), String> {
         let node = crate::yaml::parse(text.as_bytes()).unwrap().unwrap();
-        Peers::read(&At::root(&node)).map_err(|problem| problem.to_string())
-    }
-
-    fn peer(name: &str, last: u8) -> Peer {
-        Peer { name: name.to_owned(), address: Ipv4Addr::new(10, 0, 0, last) }
+        check(&At::root(&node)).map_err(|problem| problem.to_string())
     }
 
     #[test]
-    fn lists_are_read_and_stand_before_those_of_the_image() {
-        let peers =
-            read("masters: [{name: m1, address: 10.0.0.1}, {address: 10.0.0.2, name: m2.x}]");
-        let peers = peers.unwrap();
-        assert_eq!(peers.masters, Some(vec![peer("m1", 1), peer("m2.x", 2)]));
-        let image = Peers {
-            masters: Some(vec![peer("old", 9)]),
-            balancers: Some(vec![peer("l1", 3)]),
-            etcd: None,
-        };
-        let both = peers.or(&image);
-        assert_eq!((both.masters, both.balancers), (peers.masters, image.balancers.clone()));
-        assert_eq!(Peers::default().or(&image), image);
-        assert_eq!(read("{}").unwrap(), Peers::default());
+    fn lists_of_names_and_addresses_are_understood() {
+        for text in [
+            "{}",
+            "masters: [{name: m1, address: 10.0.0.1}, {address: 10.0.0.2, name: m2.x}]",
+            "{etcd: [{name: a, address: 10.0.0.1}], balancers: [{name: a, address: 10.0.0.1}]}",
+        ] {
+            assert_eq!(read(text), Ok(()), "{text}");
+        }
     }
 
     #[test]
@@ -128,6 +79,7 @@ mod tests {
             ("[]", "expected a map"),
             ("nodes: []", "unknown key 'nodes'"),
             ("masters: m1", "masters: expected a list, found 'm1'"),
+            ("etcd:", "etcd: expected a list, found nothing"),
             ("etcd: []", "etcd: expected at least one host"),
             ("etcd: [m1]", "etcd[0]: expected a map"),
             ("etcd: [{name: m1}]", "etcd[0]: missing key 'address'"),
