@@ -4,6 +4,8 @@
 //! Each function gives the name as Kiln uses it, or says which rule it breaks. Nothing that
 //! passes here can break out of the line, path or command line that it is written into.
 
+use kiln_init::metadata::PEERS;
+
 use crate::{diagnostic::quoted, tree::TreePath, yaml::fields::Complaint};
 
 type Checked<T> = Result<T, Complaint>;
@@ -229,6 +231,17 @@ pub fn variable(text: &str) -> Checked<String> {
         rest: |byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte),
     }
     .check(text)
+}
+
+/// The same, of a host.
+pub fn host_variable(text: &str) -> Checked<String> {
+    if text == PEERS {
+        return Err(Complaint::new(
+            format!("'{text}' is not yours to set"),
+            "every seed has the hosts that its host calls there: take another name",
+        ));
+    }
+    variable(text)
 }
 
 /// One argument of the kernel's command line.
@@ -459,7 +472,8 @@ mod tests {
             &["etcd", "_chrony", "www-data"],
             &["", "Root", "a:b", "1a", "a b"],
         );
-        agree(|t| variable(t).is_ok(), &["priority", "_a1", "a-b"], &["a.b", "1a", ""]);
+        agree(|t| variable(t).is_ok(), &["priority", "_a1", "a-b", "peers"], &["a.b", "1a", ""]);
+        agree(|t| host_variable(t).is_ok(), &["priority", "a-b"], &["peers", "a.b", ""]);
         agree(
             |t| kernel_argument(t).is_ok(),
             &["quiet", "console=ttyS0,115200n8"],

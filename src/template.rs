@@ -132,6 +132,7 @@ pub fn sample(cluster: &Cluster, name: &str, host: &Host) -> serde_json::Value {
     let fqdn = format!("{name}.{}", cluster.networks.domain);
     let instance = format!("{}-{name}", cluster.name);
     let mac = host.mac.as_deref().unwrap_or("52:54:00:00:00:01");
+    let vars = cluster.vars_of(host);
     json!({
         "hostname": name,
         "fqdn": fqdn,
@@ -143,14 +144,15 @@ pub fn sample(cluster: &Cluster, name: &str, host: &Host) -> serde_json::Value {
             "local-hostname": name,
             "local_hostname": name,
             "public-keys": host.ssh_authorized_keys,
-            "vars": host.vars,
+            "vars": vars,
         } },
         "v1": {
             "local_hostname": name,
             "instance_id": instance,
             "public_ssh_keys": host.ssh_authorized_keys,
         },
-        "vars": host.vars,
+        "vars": vars,
+        "peers": cluster.peers_of(&host.role),
         "kiln": { "role": host.role, "cluster": cluster.name, "version": cluster.version },
         "network": {
             "interface": "eth0",

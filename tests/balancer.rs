@@ -4,6 +4,7 @@
 //! plays.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{Read as _, Write as _},
     net::{TcpStream, ToSocketAddrs},
@@ -23,6 +24,7 @@ use kiln::{
     },
     sys,
 };
+use serde_json::json;
 
 use crate::support::files::Planned;
 
@@ -93,7 +95,10 @@ impl Bench {
 
     /// A configuration of the role, with its folders in the scratch folder.
     fn config(&self, path: &str) -> PathBuf {
-        let text = self.planned.text("lb", path, "one");
+        self.place(path, &self.planned.text("lb", path, "one"))
+    }
+
+    fn place(&self, path: &str, text: &str) -> PathBuf {
         let scratch = self.scratch.path().to_str().unwrap();
         let mut text = text.replace("/run/haproxy", scratch).replace("/run/nginx", scratch);
         text = text.replace("/etc/kubernetes/pki", scratch);
@@ -242,6 +247,74 @@ fn haproxy_and_nginx_accept_their_configurations_with_and_without_kubernetes() {
     }
 }
 
+/// The image of `older`, with the seed of a host of a cluster file that has one master and one
+/// balancer more; by path what first boot writes.
+fn with_a_newer_seed(
+    older: &Bench,
+    network: u8,
+    port: u16,
+    proxy: &str,
+) -> BTreeMap<String, String> {
+    let newer = cluster(network, port, proxy, true)
+        + &format!(
+            "  fifth: {{ role: master, address: 127.0.{network}.5 }}
+  three: {{ role: lb, address: 127.0.{network}.10, vars: {{ priority: 80 }} }}
+"
+        );
+    let newer = Planned::with("", |_| newer);
+    older.planned.booted("lb", &newer.meta_data("one")).unwrap()
+}
+
+#[test]
+fn proxies_and_keepalived_accept_hosts_that_a_seed_adds_to_those_of_the_image() {
+    const PORT: u16 = 16_445;
+    let bench = Bench::new(&cluster(45, PORT, "haproxy", true));
+    bench.certificates();
+    let files = with_a_newer_seed(&bench, 45, PORT, "haproxy");
+    let path = "/etc/haproxy/haproxy.cfg";
+    for line in
+        ["server fifth 127.0.45.5:6443 verifyhost fifth\n", "server fifth 127.0.45.5:6443\n"]
+    {
+        assert_eq!(files[path].matches(line).count(), 1, "{}", files[path]);
+        assert_eq!(bench.planned.text("lb", path, "one").matches(line).count(), 0);
+    }
+    assert_eq!(files[path].matches("    server ").count(), 10, "{}", files[path]);
+    let config = bench.place(path, &files[path]);
+    let said = Bench::judged(tool("haproxy").args(["-c", "-f"]).arg(&config));
+    assert!(!said.contains("WARNING") && !said.contains("ALERT"), "{said}");
+    let keepalived = &files["/etc/keepalived/keepalived.conf"];
+    assert!(keepalived.contains("\n        127.0.45.10\n"), "{keepalived}");
+    assert_eq!(said_by_keepalived(keepalived), "");
+
+    let bench = Bench::new(&cluster(45, PORT, "nginx", true));
+    let files = with_a_newer_seed(&bench, 45, PORT, "nginx");
+    let path = "/etc/nginx/nginx.conf";
+    let line = "server 127.0.45.5:6443 max_fails=2 fail_timeout=10s;\n";
+    assert_eq!(files[path].matches(line).count(), 1, "{}", files[path]);
+    let config = bench.place(path, &files[path]);
+    let said = Bench::judged(tool("nginx").args(["-t", "-e", "stderr", "-c"]).arg(&config));
+    assert!(!said.contains("[warn]") && !said.contains("[emerg]"), "{said}");
+}
+
+#[test]
+fn a_balancer_whose_metadata_names_no_hosts_has_those_of_its_image() {
+    let planned = Planned::with("", |_| cluster(46, 16_446, "haproxy", true));
+    let files = planned.booted("lb", &json!({ "local-hostname": "stranger" })).unwrap();
+    for path in ["/etc/haproxy/haproxy.cfg", "/etc/keepalived/keepalived.conf"] {
+        let known = planned.text("lb", path, "one");
+        let addresses = |text: &str| -> Vec<String> {
+            text.lines().filter(|line| line.contains("127.0.46.")).map(str::to_owned).collect()
+        };
+        assert_eq!(addresses(&files[path]), addresses(&known), "{path}");
+        assert!(addresses(&known).len() >= 3, "{path}: {known}");
+    }
+    // A template never sees what is no name: it could be configuration.
+    let evil = json!({ "name": "a\n    server evil 10.6.6.6:1", "address": "127.0.46.1" });
+    let refusal = planned.booted("lb", &json!({ "vars": { "peers": { "masters": [evil] } } }));
+    let refusal = refusal.unwrap_err();
+    assert!(refusal.contains("vars.peers.masters[0].name: expected a host name"), "{refusal}");
+}
+
 /// keepalived wants the interface to be there, so it gets a network of its own with one.
 const INTERFACE_AND_TEST: &str =
     "ip link add eth0 type veth && exec keepalived --config-test --use-file \"$0\"";
@@ -252,17 +325,24 @@ fn keepalived_accepts_its_configuration_and_asks_the_port_not_for_a_process() {
     for host in ["k8s-lb-primary", "k8s-lb-backup"] {
         let text = planned.text("lb", "/etc/keepalived/keepalived.conf", host);
         assert!(text.contains("answers 127.0.0.1:6443"), "{text}");
-        // Program and account are the image's; the rest is judged as it is.
-        let text = text.replace("/usr/lib/kiln/kiln-init answers 127.0.0.1:6443", "/bin/true");
-        let text = text.replace("script_user keepalived_script", "script_user root");
-        let scratch = tempfile::tempdir().unwrap();
-        let config = scratch.path().join("keepalived.conf");
-        fs::write(&config, text).unwrap();
-        let mut command = tool("unshare");
-        command.args(["--user", "--map-root-user", "--net", "/bin/sh", "-c", INTERFACE_AND_TEST]);
-        let said = Bench::judged(command.arg(&config));
-        assert_eq!(said.trim(), "", "{host}");
+        assert_eq!(said_by_keepalived(&text), "", "{host}");
     }
+}
+
+fn said_by_keepalived(text: &str) -> String {
+    // Program, account and interface are the machine's; the rest is judged as it is.
+    let lines = text.lines().map(|line| match line.trim().split(' ').next() {
+        Some("script") => "    script \"/bin/true\"",
+        Some("script_user") => "    script_user root",
+        Some("interface") => "    interface eth0",
+        _ => line,
+    });
+    let scratch = tempfile::tempdir().unwrap();
+    let config = scratch.path().join("keepalived.conf");
+    fs::write(&config, lines.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+    let mut command = tool("unshare");
+    command.args(["--user", "--map-root-user", "--net", "/bin/sh", "-c", INTERFACE_AND_TEST]);
+    Bench::judged(command.arg(&config)).trim().to_owned()
 }
 
 /// By the numbers of the configuration: what RFC 5798, section 6.1, calls Master_Down_Interval,

@@ -34,25 +34,43 @@ hosts:
   l2: { role: lb, address: 10.1.0.22, vars: { priority: 90 } }
 ";
 
-/// Name of the golden, and what is replaced in the cluster file.
-const CASES: &[(&str, &[(&str, &str)])] = &[
-    ("nothing", &[]),
-    ("node-added", &[("  l1:", "  n3: { role: node, address: 10.1.0.13 }\n  l1:")]),
-    ("node-removed", &[("  n2: { role: node, address: 10.1.0.12 }\n", "")]),
+/// What is replaced in the cluster file.
+type Edits = &'static [(&'static str, &'static str)];
+
+const ONE_MEMBER: Edits = &[("[m1, m2, n1]", "[m1]")];
+const M3: (&str, &str) = ("  n1:", "  m3: { role: master, address: 10.1.0.3 }\n  n1:");
+/// Seeds carry the keys; without the second master.
+const KEYS_BY_SEED: Edits = &[
+    ("etcd:", "pki: { delivery: seed }\netcd:"),
+    ("[m1, m2, n1]", "[m1]"),
+    ("  m2: { role: master, address: 10.1.0.2 }\n", ""),
+];
+const TWO_MORE_MASTERS: Edits =
+    &[("[m1]", "[m1, m2, m3]"), ("  n1:", "  m2: { role: master, address: 10.1.0.2 }\n  n1:"), M3];
+
+/// Name of the golden, what makes the older cluster file, and what makes the newer one of that.
+const CASES: &[(&str, Edits, Edits)] = &[
+    ("nothing", &[], &[]),
+    ("node-added", &[], &[("  l1:", "  n3: { role: node, address: 10.1.0.13 }\n  l1:")]),
+    ("node-removed", &[], &[("  n2: { role: node, address: 10.1.0.12 }\n", "")]),
     (
         "balancer-added",
+        &[],
         &[("  l2:", "  l3: { role: lb, address: 10.1.0.23, vars: { priority: 80 } }\n  l2:")],
     ),
     (
-        "master-takes-over-etcd",
-        &[("m2, n1]", "m2, m3]"), ("  n1:", "  m3: { role: master, address: 10.1.0.3 }\n  n1:")],
+        "balancer-removed",
+        &[],
+        &[("  l1: { role: lb, address: 10.1.0.21, vars: { priority: 100 } }\n", "")],
     ),
-    ("masters-added-to-one", &[("etcd: { members: [m1, m2, n1] }", "etcd: { members: [m1] }")]),
-    ("address-of-a-node", &[("10.1.0.12", "10.1.0.14")]),
-    ("address-of-a-master", &[("10.1.0.2 ", "10.1.0.4 ")]),
-    ("endpoint", &[("10.1.0.100", "10.1.0.101")]),
-    ("role", &[("n2: { role: node", "n2: { role: lb")]),
-    ("metadata", &[("priority: 90", "priority: 95")]),
+    ("master-added-with-keys-by-seed", KEYS_BY_SEED, TWO_MORE_MASTERS),
+    ("master-takes-over-etcd", &[], &[("m2, n1]", "m2, m3]"), M3]),
+    ("masters-added-to-one", ONE_MEMBER, &[("[m1]", "[m1, m2, n1]")]),
+    ("address-of-a-node", &[], &[("10.1.0.12", "10.1.0.14")]),
+    ("address-of-a-master", &[], &[("10.1.0.2 ", "10.1.0.4 ")]),
+    ("endpoint", &[], &[("10.1.0.100", "10.1.0.101")]),
+    ("role", &[], &[("n2: { role: node", "n2: { role: lb")]),
+    ("metadata", &[], &[("priority: 90", "priority: 95")]),
 ];
 
 fn plans(text: &str) -> (Workspace, Vec<Plan>) {
@@ -75,19 +93,15 @@ fn between(old: &str, new: &str) -> Changes {
 fn every_change_says_what_it_touches_and_what_to_do_in_which_order() {
     let folder = repository().join("tests/golden/changes");
     let mut wrong = Vec::new();
-    for (name, edits) in CASES {
-        let mut text = CLUSTER.to_owned();
-        for (from, to) in *edits {
-            assert_eq!(text.matches(from).count(), 1, "'{from}' stands once, for {name}");
-            text = text.replace(from, to);
-        }
-        // A cluster of one member grows.
-        let (old, new) = if *name == "masters-added-to-one" {
-            (text.as_str(), CLUSTER)
-        } else {
-            (CLUSTER, text.as_str())
+    for (name, older, newer) in CASES {
+        let edited = |text: &str, edits: Edits| {
+            edits.iter().fold(text.to_owned(), |text, (from, to)| {
+                assert_eq!(text.matches(from).count(), 1, "'{from}' stands once, for {name}");
+                text.replace(from, to)
+            })
         };
-        let found = between(old, new).to_string();
+        let old = edited(CLUSTER, older);
+        let found = between(&old, &edited(&old, newer)).to_string();
         let path = folder.join(format!("{name}.txt"));
         if std::env::var_os("KILN_BLESS").is_some() {
             fs::create_dir_all(&folder).unwrap();

@@ -311,6 +311,7 @@ const BAD: &[(&str, &[Change])] = &[
             Write("addons/old/d.yaml", b"apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: { name: d, namespace: a }\nroleRef: { kind: ClusterRole, name: cluster-admin }\n---\napiVersion: v1\nkind: Pod\nmetadata: { name: a }\n"),
         ],
     ),
+    ("peers", &[Edit("cluster.yaml", "vars: { priority: 90 }", "vars: { priority: 90, peers: [m1] }")]),
     ("etcd-even", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m2]")]),
     ("etcd-members", &[Edit("cluster.yaml", "[m1, m2, n1]", "[m1, m1, n2]")]),
     ("pki-words", &[Edit("cluster.yaml", "hosts:\n  m1", "pki: { delivery: backed, ca-days: 0, leaf-days: 1y, ca: x }\nhosts:\n  m1")]),

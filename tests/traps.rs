@@ -14,7 +14,7 @@ use kiln::{
         flags::Component,
         kinds::Kind,
         role,
-        settings::{Machine, Settings},
+        settings::{Machine, PerHost, Settings},
         version::Minor,
     },
     pki::{
@@ -108,8 +108,9 @@ fn no_generated_file_and_no_argument_has_a_continuation_line() {
     }
     for (minor, component, list) in all_arguments() {
         for argument in list {
-            let filled = argument.replace("{{ network.address }}", "ADDRESS");
-            let argument = filled.replace("{{ hostname }}", "NAME");
+            let facts = [PerHost::Address, PerHost::Hostname, PerHost::EtcdServers];
+            let fill = |text: String, fact: &PerHost| text.replace(&fact.to_string(), "FACT");
+            let argument = facts.iter().fold(argument, fill);
             let is_one_word = !argument.contains(['\\', '#', ' ', '\n']);
             assert!(is_one_word, "{component} of {minor}: {argument}");
         }

@@ -6,6 +6,7 @@
 
 mod address;
 mod check;
+mod peers;
 mod read;
 mod release;
 

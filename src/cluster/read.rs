@@ -170,7 +170,7 @@ fn host(fields: &Fields<'_>, prefix: u8) -> Option<Host> {
     let ssh_authorized_keys =
         fields.or("ssh-authorized-keys", Vec::new(), list(checked(names::ssh_key)));
     let vars = fields.or("vars", Default::default(), |node, problems| {
-        by_name(node, problems, names::variable, |_, _, node, problems| any(node, problems))
+        by_name(node, problems, names::host_variable, |_, _, node, problems| any(node, problems))
     });
     Some(Host {
         role: role?,

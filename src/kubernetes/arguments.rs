@@ -113,8 +113,7 @@ fn api_server(list: &mut List, settings: &Settings) {
     list.host("advertise-address", PerHost::Address);
     list.fixed("bind-address", "0.0.0.0");
     list.fixed("secure-port", API_PORT);
-    let members: Vec<_> = settings.etcd.iter().map(|member| format!("https://{member}")).collect();
-    list.fixed("etcd-servers", members.join(","));
+    list.host("etcd-servers", PerHost::EtcdServers);
     list.fixed("etcd-cafile", pki("etcd-ca.crt"));
     list.fixed("etcd-certfile", pki("apiserver-etcd-client.crt"));
     list.fixed("etcd-keyfile", key("apiserver-etcd-client.key"));

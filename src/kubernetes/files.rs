@@ -79,7 +79,7 @@ pub fn services(settings: &Settings, machine: Machine) -> Vec<Component> {
 /// The files of a machine, sorted by path; without `secrets` those that everybody may know. The
 /// settings have been checked.
 pub fn files(settings: &Settings, machine: Machine, secrets: Option<Secrets<'_>>) -> Vec<File> {
-    let mut files = vec![file(HOST_ENV, host_env())];
+    let mut files = vec![file(HOST_ENV, host_env(machine))];
     files.extend(
         services(settings, machine)
             .into_iter()

@@ -51,9 +51,6 @@ pub fn settings(cluster: &Cluster, role: &str) -> Option<Settings> {
             domain: networks.domain.clone(),
             node_prefix: kubernetes.node_prefix,
         },
-        etcd: etcd::members(cluster)
-            .map(|(_, address)| SocketAddrV4::new(address, etcd::CLIENT_PORT))
-            .collect(),
         proxy_mode: kubernetes.proxy_mode,
         control_plane: kubernetes.control_plane,
         pod_network: kubernetes.network,
@@ -319,6 +316,8 @@ fn place(path: &str) -> TreePath {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use crate::{
         cluster::Cluster,
         kubernetes::{
@@ -389,6 +388,28 @@ mod tests {
         let one = "m1=https://192.168.31.24:2380";
         let later = [(etcd::INITIAL_STATE, "existing"), (etcd::INITIAL_CLUSTER, one)];
         assert_eq!(began(&later), ["\"existing\"".to_owned(), format!("\"{one}\"")]);
+    }
+
+    #[test]
+    fn a_seed_has_the_hosts_that_its_host_calls_and_no_others() {
+        let (cluster, _) = cluster_and("node");
+        let vars = |host: &str| {
+            let files = seed::files(&cluster, host).unwrap();
+            let value: serde_json::Value = serde_json::from_slice(&files["meta-data"]).unwrap();
+            value["vars"].clone()
+        };
+        let list = |hosts: &[(&str, &str)]| {
+            let hosts =
+                hosts.iter().map(|(name, address)| json!({"name": name, "address": address}));
+            hosts.collect::<serde_json::Value>()
+        };
+        let masters = [("m1", "192.168.31.24"), ("m2", "192.168.31.26")];
+        let members = [masters[0], masters[1], ("n1", "192.168.31.35")];
+        let balancers = list(&[("l1", "192.168.31.178")]);
+        let of_balancer = json!({"peers": {"masters": list(&masters), "balancers": balancers}});
+        assert_eq!(vars("l1"), of_balancer);
+        assert_eq!(vars("m1"), json!({"peers": {"etcd": list(&members)}}));
+        assert_eq!(vars("n1"), json!({}));
     }
 
     #[test]

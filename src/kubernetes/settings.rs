@@ -13,6 +13,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    etcd::CLIENT_PORT,
     flags::{Component, check_extra},
     pod_network::PodNetwork,
     requirements,
@@ -25,6 +26,8 @@ use crate::{cluster::Cidr, diagnostic::quoted, names, yaml::fields::Complaint};
 pub enum PerHost {
     Address,
     Hostname,
+    /// Where the members of etcd serve clients; always by TLS.
+    EtcdServers,
 }
 
 impl PerHost {
@@ -34,6 +37,7 @@ impl PerHost {
         match self {
             Self::Address => "KILN_ADDRESS",
             Self::Hostname => "KILN_HOSTNAME",
+            Self::EtcdServers => "KILN_ETCD_SERVERS",
         }
     }
 }
@@ -41,10 +45,14 @@ impl PerHost {
 impl fmt::Display for PerHost {
     /// As minijinja.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Address => "{{ network.address }}",
-            Self::Hostname => "{{ hostname }}",
-        })
+        match self {
+            Self::Address => f.write_str("{{ network.address }}"),
+            Self::Hostname => f.write_str("{{ hostname }}"),
+            Self::EtcdServers => write!(
+                f,
+                "https://{{{{ peers.etcd | map(attribute='address') | join(':{CLIENT_PORT},https://') }}}}:{CLIENT_PORT}"
+            ),
+        }
     }
 }
 
@@ -131,8 +139,6 @@ pub struct Settings {
     /// The virtual address that every client outside of the masters calls.
     pub endpoint: SocketAddrV4,
     pub networks: Networks,
-    /// Where the members of etcd serve clients; always by TLS.
-    pub etcd: Vec<SocketAddrV4>,
     pub proxy_mode: ProxyMode,
     pub control_plane: ControlPlane,
     pub pod_network: PodNetwork,
@@ -158,9 +164,6 @@ impl Settings {
         }
         found.extend(requirements::check_proxy_mode(self.proxy_mode, self.version.minor).err());
         self.check_networks(&mut found);
-        if self.etcd.is_empty() {
-            found.push(Complaint::new("etcd has no members", "name at least one"));
-        }
         for (component, flags) in &self.extra {
             let mut seen = BTreeSet::new();
             for flag in flags {
@@ -262,7 +265,6 @@ pub(crate) mod tests {
                 domain: "cluster.local".to_owned(),
                 node_prefix: 24,
             },
-            etcd: vec!["192.168.31.24:2379".parse().unwrap()],
             proxy_mode: ProxyMode::Iptables,
             control_plane: ControlPlane::Systemd,
             pod_network: PodNetwork::Routed,
@@ -302,7 +304,6 @@ pub(crate) mod tests {
             ["network 'pods' (10.244.0.0/16) overlaps network 'services' (10.244.0.0/24)"]
         );
         assert_eq!(complaints(|settings| settings.networks.node_prefix = 16).len(), 1);
-        assert_eq!(complaints(|settings| settings.etcd.clear()), ["etcd has no members"]);
         assert_eq!(complaints(|settings| settings.programs = "/usr /bin".to_owned()).len(), 1);
         assert_eq!(complaints(|settings| settings.cluster = "{{ x }}".to_owned()).len(), 1);
     }

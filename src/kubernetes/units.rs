@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! systemd units of the programs (systemd.service, systemd.exec).
 //!
-//! A host's address comes from `/etc/kubernetes/host.env`, so the units themselves are the same
-//! on every host and complete before systemd reads them. The control plane's programs run as
+//! A host's address and its members of etcd come from `/etc/kubernetes/host.env`, so the units
+//! themselves are the same on every host and complete before systemd reads them. The control plane's programs run as
 //! users of their own; systemd hands them the keys, which belong to root, as credentials.
 
 use super::{
@@ -12,17 +12,19 @@ use super::{
 };
 use crate::systemd::{Setting, Unit, word};
 
-/// The file with what a host knows of itself.
+/// The file with what a host knows at first boot only.
 pub const HOST_ENV: &str = "/etc/kubernetes/host.env";
 
 /// Users and groups that the units name; the image must have them, without shell and home.
 pub const USERS: [&str; 3] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
 
 /// The lines of [`HOST_ENV`], as a first-boot template.
-pub fn host_env() -> String {
-    [PerHost::Address, PerHost::Hostname]
-        .map(|fact| format!("{}={fact}\n", fact.variable()))
-        .concat()
+pub fn host_env(machine: Machine) -> String {
+    let mut facts = vec![PerHost::Address, PerHost::Hostname];
+    if machine == Machine::ControlPlane {
+        facts.push(PerHost::EtcdServers);
+    }
+    facts.iter().map(|fact| format!("{}={fact}\n", fact.variable())).collect()
 }
 
 /// One argument as systemd reads it: what a host knows is a variable.
@@ -207,6 +209,7 @@ mod tests {
         assert!(!text.contains('\\'), "{text}");
         let start = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
         assert!(start.contains(" --advertise-address=${KILN_ADDRESS} "), "{start}");
+        assert!(start.contains(" --etcd-servers=${KILN_ETCD_SERVERS} "), "{start}");
         assert!(start.ends_with(" \"--event-ttl=a b%%c$$d\""), "{start}");
         assert!(!text.contains("{{"), "{text}");
     }

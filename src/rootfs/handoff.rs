@@ -77,6 +77,7 @@ pub(super) fn of(
         accounts,
         owners,
         hosts: host_lines(plan),
+        peers: cluster.peers_of(&profile.role),
         ready: profile.services.ready.iter().cloned().collect(),
         ready_timeout: profile.services.ready_timeout,
         var_partition: Some(var::partition(plan)),

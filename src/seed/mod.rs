@@ -57,7 +57,7 @@ struct MetaData<'a> {
     instance_id: String,
     local_hostname: &'a str,
     public_keys: &'a [String],
-    vars: &'a BTreeMap<String, serde_json::Value>,
+    vars: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Serialize)]
@@ -115,20 +115,31 @@ pub fn files(cluster: &Cluster, name: &str) -> Result<Files, Error> {
 /// # Errors
 /// The cluster has no such host, or a file is missing.
 pub fn files_with(cluster: &Cluster, name: &str, given: &[NodeFile]) -> Result<Files, Error> {
+    let files = documents(cluster, name, given)?;
+    match missing(cluster, name, given) {
+        Some(path) if are_secrets(cluster) => Err(Error::NotGiven { name: name.to_owned(), path }),
+        _ => Ok(files),
+    }
+}
+
+/// What a host's seed says beside its keys, for comparing two versions of it.
+///
+/// # Errors
+/// The cluster has no such host.
+pub fn files_without_keys(cluster: &Cluster, name: &str) -> Result<Files, Error> {
+    documents(cluster, name, &[])
+}
+
+fn documents(cluster: &Cluster, name: &str, given: &[NodeFile]) -> Result<Files, Error> {
     let host =
         cluster.hosts.get(name).ok_or_else(|| Error::UnknownHost { name: name.to_owned() })?;
-    if are_secrets(cluster)
-        && let Some(path) = missing(cluster, name, given)
-    {
-        return Err(Error::NotGiven { name: name.to_owned(), path });
-    }
     let meta_data = MetaData {
         // Cluster and name are the identity. Addresses, keys and vars may change without the
         // machine becoming another one, so they are no part of it.
         instance_id: format!("{}-{name}", cluster.name),
         local_hostname: name,
         public_keys: &host.ssh_authorized_keys,
-        vars: &host.vars,
+        vars: cluster.vars_of(host),
     };
     let json = |file: &'static str, result: serde_json::Result<String>| {
         let text = result.map_err(|source| Error::Encode { file, source })?;

@@ -58,6 +58,18 @@ fn a_seed_makes_a_machine_one_host() {
   ],
   "vars": {
     "on": "no",
+    "peers": {
+      "balancers": [
+        {
+          "address": "192.168.31.224",
+          "name": "k8s-lb-backup"
+        },
+        {
+          "address": "192.168.31.178",
+          "name": "k8s-lb-primary"
+        }
+      ]
+    },
     "priority": 100
   }
 }

@@ -9,16 +9,21 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Comma
 use kiln::kubernetes::{
     arguments::arguments,
     bootstrap::{ServingApproval, manifest, objects, token_secret},
+    etcd,
     files::{File, Secrets, files, services},
     flags::Component,
     pod_network::PodNetwork,
     pods,
     requirements::{Companion, pause_tag},
     settings::{ControlPlane, Machine, Networks, ProxyMode, Settings},
+    units::HOST_ENV,
     version::Minor,
 };
 
-use crate::support::secrets::{encryption_key, token};
+use crate::support::{
+    files::Planned,
+    secrets::{encryption_key, token},
+};
 
 fn settings(minor: Minor, control_plane: ControlPlane) -> Settings {
     let is_new = minor.get() >= 31;
@@ -33,9 +38,6 @@ fn settings(minor: Minor, control_plane: ControlPlane) -> Settings {
             domain: "cluster.local".to_owned(),
             node_prefix: 24,
         },
-        etcd: ["192.168.31.24:2379", "192.168.31.26:2379", "192.168.31.35:2379"]
-            .map(|member| member.parse().unwrap())
-            .to_vec(),
         proxy_mode: if is_new { ProxyMode::Nftables } else { ProxyMode::Ipvs },
         control_plane,
         pod_network: PodNetwork::Routed,
@@ -123,7 +125,12 @@ fn what_first_boot_makes_of_templates_is_yaml_with_the_host_s_address() {
     let values = serde_json::json!({
         "hostname": "k8s-master-1",
         "network": { "address": "192.168.31.24" },
+        "peers": { "etcd": [
+            { "name": "k8s-master-1", "address": "192.168.31.24" },
+            { "name": "k8s-master-2", "address": "192.168.31.26" },
+        ] },
     });
+    let servers = "https://192.168.31.24:2379,https://192.168.31.26:2379";
     for minor in Minor::all() {
         for (title, machine, settings) in machines(minor) {
             for file in generated(&settings, machine) {
@@ -133,6 +140,13 @@ fn what_first_boot_makes_of_templates_is_yaml_with_the_host_s_address() {
                     engine.add(&file.path, &text).unwrap();
                     text = engine.render(&file.path, &values).unwrap();
                     assert!(text.contains("192.168.31.24"), "{minor} {title} {}", file.path);
+                    let has_servers = text.contains(&format!("--etcd-servers={servers}\""))
+                        || text.ends_with(&format!("\nKILN_ETCD_SERVERS={servers}\n"));
+                    let wanted = match file.path.rsplit('/').next().unwrap() {
+                        "host.env" => machine == Machine::ControlPlane,
+                        name => name == "kube-apiserver.yaml",
+                    };
+                    assert_eq!(has_servers, wanted, "{minor} {title} {}: {text}", file.path);
                 }
                 if [".yaml", ".conf"].iter().any(|end| file.path.ends_with(end))
                     && file.path.starts_with("/etc/kubernetes/")
@@ -142,6 +156,37 @@ fn what_first_boot_makes_of_templates_is_yaml_with_the_host_s_address() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn an_api_server_calls_the_members_of_etcd_that_a_seed_adds_to_those_of_the_image() {
+    for (folder, host, path) in [
+        ("tests/failover", "k8s-master-1", HOST_ENV),
+        ("tests/static-pods", "master-1", "/etc/kubernetes/manifests/kube-apiserver.yaml"),
+    ] {
+        let image = Planned::of(folder);
+        let members = format!("members: [{}]", image.cluster().etcd.members.join(", "));
+        let newer = Planned::with(folder, |text| {
+            assert_eq!(text.matches(&members).count(), 1, "{folder}");
+            text.replace(&members, &members.replace(']', ", a, b]"))
+                + "  a: { role: master, address: 192.168.31.201 }\n"
+                + "  b: { role: master, address: 192.168.31.202 }\n"
+        });
+        let servers = |meta_data: &serde_json::Value| -> Vec<String> {
+            let text = &image.booted("master", meta_data).unwrap()[path];
+            let line = text.lines().find(|line| line.contains(":2379")).unwrap();
+            line.split("https://")
+                .skip(1)
+                .map(|url| url.chars().take_while(|c| *c != ':').collect())
+                .collect()
+        };
+        let known: Vec<String> =
+            etcd::members(image.cluster()).map(|(_, address)| address.to_string()).collect();
+        assert_eq!(servers(&serde_json::json!({ "local-hostname": "c" })), known, "{folder}");
+        assert_eq!(servers(&image.meta_data(host)), known, "{folder}");
+        let more = ["192.168.31.201", "192.168.31.202"].map(str::to_owned);
+        assert_eq!(servers(&newer.meta_data("a")), [known, more.to_vec()].concat(), "{folder}");
     }
 }
 

@@ -13,7 +13,7 @@ pub(super) struct Bad {
 /// Every bad input.
 pub(super) fn all() -> Vec<Bad> {
     let mut all = Vec::new();
-    for (name, text) in META_DATA {
+    for (name, text) in META_DATA.iter().chain(super::peers::META_DATA) {
         all.push(nocloud(name, &[("meta-data", text)]));
     }
     for (name, text) in NETWORK {

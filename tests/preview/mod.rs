@@ -6,6 +6,7 @@
 
 mod guide;
 mod inputs;
+mod peers;
 
 use std::{
     collections::BTreeMap,

@@ -1,16 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The workspace of the repository, as its images would have it: plans and rendered files.
 
+use std::collections::BTreeMap;
+
 use kiln::{
     cluster::Cluster,
     diagnostic::Source,
     digest::Digest,
     plan::{self, Given, Plan},
+    preview::Role,
     profile::FileContent,
-    sys,
+    seed, sys,
     template::{Build, sample},
     tree::TreePath,
     workspace::{OverlayFile, Workspace},
+};
+use kiln_init::{
+    first_boot::{NetworkValues, render, sample as sample_of},
+    handoff::Phase,
 };
 
 use super::qemu::repository;
@@ -85,6 +92,41 @@ impl Planned {
             texts.push((TreePath::as_str(path).to_owned(), text));
         }
         texts
+    }
+
+    /// What first boot makes of the role's image with this metadata, at the address of the role's
+    /// first host: every rendered template, by path.
+    ///
+    /// # Errors
+    /// First boot refuses the metadata.
+    pub(crate) fn booted(
+        &self,
+        role: &str,
+        meta_data: &serde_json::Value,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let (_, host) = self.cluster().hosts_of(role).next().expect("a host of the role");
+        let role = Role::of(self.plan(role), &self.workspace).unwrap();
+        let values = sample_of(&role.handoff, meta_data).map_err(|error| error.to_string())?;
+        let network = NetworkValues {
+            interface: "eth0".to_owned(),
+            address: host.address.address.to_string(),
+            prefix: host.address.prefix,
+            mac: "52:54:00:12:34:56".to_owned(),
+        };
+        let values = network.join(&values);
+        let mut texts = BTreeMap::new();
+        for phase in [Phase::Initramfs, Phase::Network] {
+            for file in render(&role.handoff, phase, &role.templates, &values).unwrap() {
+                texts.insert(file.path, String::from_utf8(file.bytes).unwrap());
+            }
+        }
+        Ok(texts)
+    }
+
+    /// The meta-data that `kiln seed` gives a host.
+    pub(crate) fn meta_data(&self, host: &str) -> serde_json::Value {
+        let files = seed::files(self.cluster(), host).unwrap();
+        serde_json::from_slice(&files["meta-data"]).unwrap()
     }
 
     fn at_boot(&self, name: &str, text: &str, host: &str) -> String {

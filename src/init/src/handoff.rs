@@ -4,6 +4,7 @@
 
 use kiln_contract::HANDOFF_SCHEMA;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 /// Decisions of the build that first boot needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +40,9 @@ pub struct Handoff {
     pub owners: Vec<Account>,
     /// Lines of `/etc/hosts` that the cluster knows: names of hosts and of the endpoint.
     pub hosts: Vec<HostLine>,
+    /// Hosts that this role's services call, as the build knew them and templates see them: lists
+    /// for metadata that does not have them.
+    pub peers: Map<String, Value>,
     /// Units that must be active for the role to be ready.
     pub ready: Vec<String>,
     /// Seconds after kernel start until a role that is not ready says so.

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a role's image has from the cluster file: everything that a plan renders or generates.
+//!
+//! Hosts that come by metadata are not in it: templates of first boot name the lists, and what the
+//! hand-off has of them is for machines without such metadata.
 
 use std::collections::BTreeMap;
 

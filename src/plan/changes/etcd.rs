@@ -114,7 +114,7 @@ impl<'a> Members<'a> {
             let command = self.command();
             steps.push(Step {
                 what: format!(
-                    "add '{name}' to etcd, start it at once from its new image and seed, and go on when all are healthy"
+                    "add '{name}' to etcd, start it at once from the image of its role, with its seed, and go on when all are healthy"
                 ),
                 paste: vec![
                     format!("{command} member add {name} --peer-urls={}", peer(*address)),

@@ -6,8 +6,9 @@
 //! which host. A host's facts travel in its seed, so most changes touch seeds alone.
 //!
 //! Left out on purpose: the table of names in `/etc/hosts`, which every image has and no service
-//! of Kiln's reads, and the digest of the plan. An image that was built before a node was added
-//! goes on to serve; [`Changes`] lists the images that would not.
+//! of Kiln's reads; the hosts that an image's services call ([`Cluster::peers_of`]), which seeds
+//! say anew; and the digest of the plan. An image that was built before a host was added goes on
+//! to serve; [`Changes`] lists the images that would not.
 
 mod content;
 mod etcd;
@@ -117,8 +118,8 @@ impl Changes {
         let certificates = certificates(old.cluster, new.cluster);
         let mut changes = Self {
             images: images(old, new, &hosts, &certificates),
+            seeds: seeds(old.cluster, new.cluster, &certificates),
             certificates: certificates.into_iter().map(|(_, change)| change).collect(),
-            seeds: seeds(old.cluster, new.cluster),
             hosts,
             steps: Vec::new(),
         };
@@ -230,10 +231,13 @@ fn images(
     images
 }
 
-fn seeds(old: &Cluster, new: &Cluster) -> Vec<String> {
-    let seed = |cluster: &Cluster, name: &str| seed::files(cluster, name).ok();
-    let names = new.hosts.keys().filter(|name| seed(old, name) != seed(new, name));
-    names.cloned().collect()
+fn seeds(old: &Cluster, new: &Cluster, certificates: &[(Scope, CertificateChange)]) -> Vec<String> {
+    let seed = |cluster: &Cluster, name: &str| seed::files_without_keys(cluster, name).ok();
+    // Who holds certificates of its own has them by its seed.
+    let has_new_keys =
+        |name: &str| certificates.iter().any(|(scope, _)| *scope == Scope::Host(name.to_owned()));
+    let is_new = |name: &&String| seed(old, name) != seed(new, name) || has_new_keys(name);
+    new.hosts.keys().filter(is_new).cloned().collect()
 }
 
 /// What of the networks the packet filter of every image has.

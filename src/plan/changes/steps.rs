@@ -5,9 +5,8 @@ use super::{Change, Changes, Step, etcd::Members};
 use crate::{
     cluster::Cluster,
     kubernetes::{MASTER, NODE},
+    pki::leaves::BALANCER,
 };
-
-const BALANCER: &str = "lb";
 
 pub(super) fn steps(changes: &Changes, old: &Cluster, new: &Cluster) -> Vec<Step> {
     let plan = Steps { changes, old, new, members: Members::of(old, new) };
@@ -107,11 +106,7 @@ impl Steps<'_> {
     fn roll_outs(&self) -> Vec<Step> {
         let steps = self.changes.images.iter().filter_map(|image| {
             let hosts = self.staying(&image.role);
-            let how = match &*image.role {
-                MASTER => "one after another, each when the one before is ready",
-                BALANCER => "that with the lowest priority first, the next when it is ready",
-                _ => "one after another",
-            };
+            let how = in_turn(&image.role);
             let mut what =
                 format!("roll the image of '{}' out to {}: {how}", image.role, hosts.join(", "));
             let seeds: Vec<&str> =
@@ -125,18 +120,16 @@ impl Steps<'_> {
     }
 
     /// Hosts that stay, whose image does and whose seed does not.
-    fn restarts(&self) -> Option<Step> {
+    fn restarts(&self) -> Vec<Step> {
         let roles = self.new.roles();
-        let is_rolled_out = |role: &str| self.changes.images.iter().any(|it| it.role == role);
-        let mut hosts: Vec<&str> = roles
-            .iter()
-            .filter(|role| !is_rolled_out(role))
-            .flat_map(|role| self.staying(role))
-            .filter(|host| self.has_new_seed(host))
-            .collect();
-        hosts.sort_unstable();
-        let what = format!("restart with their new seeds, one after another: {}", hosts.join(", "));
-        (!hosts.is_empty()).then(|| step(what, self.restart_of_nodes(&hosts)))
+        let is_rolled_out = |role: &&str| self.changes.images.iter().any(|it| it.role == **role);
+        let steps = roles.iter().filter(|role| !is_rolled_out(role)).filter_map(|role| {
+            let mut hosts = self.staying(role);
+            hosts.retain(|host| self.has_new_seed(host));
+            let what = format!("restart {} with new seeds: {}", hosts.join(", "), in_turn(role));
+            (!hosts.is_empty()).then(|| step(what, self.restart_of_nodes(&hosts)))
+        });
+        steps.collect()
     }
 
     fn has_new_seed(&self, host: &str) -> bool {
@@ -181,6 +174,15 @@ impl Steps<'_> {
         let hosts = self.changes.named(|change| matches!(change, Change::Removed { .. }));
         let what = format!("switch {} off, and wipe its disk: it holds keys", hosts.join(", "));
         (!hosts.is_empty()).then(|| step(what, Vec::new()))
+    }
+}
+
+/// How hosts of a role go down and come back, so that the others serve meanwhile.
+fn in_turn(role: &str) -> &'static str {
+    match role {
+        MASTER => "one after another, each when the one before is ready",
+        BALANCER => "that with the lowest priority first, the next when it is ready",
+        _ => "one after another",
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 use super::*;
+use serde_json::json;
+
 use crate::handoff::{Account, HostLine, InstanceChange, Invalid};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGKD7u3nEKj0nqfVZp7TyM2Y6Qy9Cwk1mX1xk0m0c3dE admin@example";
@@ -41,6 +43,9 @@ fn handoff() -> Handoff {
             Account { name: "backup".to_owned(), uid: 1001, gid: 1001 },
         ],
         owners: vec![Account { name: "etcd".to_owned(), uid: 454, gid: 455 }],
+        peers: [("masters".to_owned(), json!([{"name": "m1", "address": "10.0.0.1"}]))]
+            .into_iter()
+            .collect(),
         hosts: vec![line("10.0.0.1", &["n1", "n1-alias"]), line("10.0.0.9", &["api"])],
         ready: Vec::new(),
         ready_timeout: 1,
@@ -261,6 +266,31 @@ fn a_template_that_metadata_does_not_satisfy_stops_the_boot() {
         decide_with(&handoff(), Some(&seed), "a\n{{ vars.priority }}").unwrap_err(),
         "template /etc/app.conf.j2:2: 'vars.priority' is undefined"
     );
+}
+
+#[test]
+fn hosts_that_services_call_are_the_metadata_s_else_the_image_s() {
+    let template = "{% for it in peers.masters %}{{ it.name }}={{ it.address }} {% endfor %}";
+    let with = |vars: &str| {
+        let seed = seed(&format!("local-hostname: n1\nvars: {vars}"), None);
+        decide_with(&handoff(), Some(&seed), template)
+    };
+    for (vars, expected) in [
+        ("{}", "m1=10.0.0.1 "),
+        ("{peers: {etcd: [{name: m9, address: 10.0.0.9}]}}", "m1=10.0.0.1 "),
+        (
+            "{peers: {masters: [{name: m2, address: 10.0.0.2}, {name: m3, address: 10.0.0.3}]}}",
+            "m2=10.0.0.2 m3=10.0.0.3 ",
+        ),
+    ] {
+        assert_eq!(text_of(&with(vars).unwrap(), "/etc/app.conf"), expected, "{vars}");
+    }
+    assert_eq!(
+        with("\n  peers:\n    masters:\n    - {name: m2, address: 10.0.0.2:1}").unwrap_err(),
+        "test: meta-data:5: vars.peers.masters[0].address: expected an IPv4 address, found '10.0.0.2:1'"
+    );
+    let without = decide_with(&handoff(), None, template).unwrap();
+    assert_eq!(text_of(&without, "/etc/app.conf"), "m1=10.0.0.1 ");
 }
 
 #[test]

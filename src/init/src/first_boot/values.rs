@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What first-boot templates see: cloud-init's names, and `kiln.*`, `vars.*`, `network.*`.
+//! What first-boot templates see: cloud-init's names, and `kiln.*`, `vars.*`, `peers.*`,
+//! `network.*`.
 
 use serde_json::{Map, Value, json};
 
 use crate::{
     handoff::Handoff,
-    metadata::{Hostname, Metadata},
+    metadata::{Hostname, Metadata, PEERS},
 };
 
 /// The interface that carries the host's address.
@@ -53,6 +54,7 @@ pub(super) fn of_host(handoff: &Handoff, metadata: &Metadata, hostname: &Hostnam
         "v1": v1,
         "ds": { "meta_data": metadata.delivered },
         "vars": metadata.vars,
+        "peers": peers(handoff, metadata),
         "kiln": {
             "role": handoff.role,
             "cluster": handoff.cluster,
@@ -64,6 +66,15 @@ pub(super) fn of_host(handoff: &Handoff, metadata: &Metadata, hostname: &Hostnam
     }
     add_twins(&mut values);
     values
+}
+
+/// The image's lists, those of the metadata in their places.
+fn peers(handoff: &Handoff, metadata: &Metadata) -> Value {
+    let mut peers = handoff.peers.clone();
+    if let Some(Value::Object(lists)) = metadata.vars.get(PEERS) {
+        peers.extend(lists.clone());
+    }
+    Value::Object(peers)
 }
 
 /// Values for test-rendering at build time, with the given `vars` and `meta_data`: what a host of

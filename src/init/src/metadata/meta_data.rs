@@ -6,9 +6,9 @@
 use serde_json::Value;
 
 use super::{
-    Dialect, Hostname, KEYS_MAX, Metadata, SshKey,
+    Dialect, Hostname, KEYS_MAX, Metadata, PEERS, SshKey,
     cloud_config::{Place, WriteFile},
-    hostname,
+    hostname, peers,
 };
 use crate::{
     base64, gzip,
@@ -88,7 +88,9 @@ pub(super) fn read(
             Meaning::Keys => read_keys(at, &mut metadata.ssh_keys)?,
             Meaning::KeyLines => read_key_lines(at, &mut metadata.ssh_keys)?,
             Meaning::Vars => {
-                at.entries()?;
+                if let Some((_, lists)) = at.entries()?.iter().find(|(key, _)| *key == PEERS) {
+                    peers::check(lists)?;
+                }
                 if let Value::Object(vars) = at.node().to_json() {
                     metadata.vars = vars;
                 }

@@ -8,6 +8,7 @@
 mod cloud_config;
 mod hostname;
 mod meta_data;
+mod peers;
 mod ssh_key;
 mod user_data;
 
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 pub use cloud_config::{CaCerts, Ntp, WriteFile};
 pub use hostname::Hostname;
+pub use peers::PEERS;
 pub use ssh_key::SshKey;
 
 use crate::{
