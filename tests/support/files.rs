@@ -7,6 +7,8 @@ use kiln::{
     cluster::Cluster,
     diagnostic::Source,
     digest::Digest,
+    kubernetes::secrets::{self, Listed},
+    pki::delivery::NodeFile,
     plan::{self, Given, Plan},
     preview::Role,
     profile::FileContent,
@@ -123,9 +125,20 @@ impl Planned {
         Ok(texts)
     }
 
-    /// The meta-data that `kiln seed` gives a host.
+    /// The meta-data that `kiln seed` gives a host. Keys, if the seed has any, lie elsewhere in it
+    /// and are empty here.
     pub(crate) fn meta_data(&self, host: &str) -> serde_json::Value {
-        let files = seed::files(self.cluster(), host).unwrap();
+        let given: Vec<NodeFile> = secrets::of_host(self.cluster(), host)
+            .into_iter()
+            .map(|Listed { path, kind }| NodeFile {
+                path,
+                mode: 0o600,
+                owner: "root",
+                kind,
+                content: Vec::new(),
+            })
+            .collect();
+        let files = seed::files_with(self.cluster(), host, &given).unwrap();
         serde_json::from_slice(&files["meta-data"]).unwrap()
     }
 
