@@ -47,11 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sleep_is_time_on_the_wall_and_not_on_the_processor() {
+    fn work_is_time_on_both_clocks() {
         let begun = Moment::now();
-        std::thread::sleep(Duration::from_millis(50));
-        let spent = begun.elapsed();
-        assert!(spent.wall >= Duration::from_millis(50), "{spent:?}");
-        assert!(spent.processor < spent.wall, "{spent:?}");
+        let mut spent = begun.elapsed();
+        while spent.processor < Duration::from_millis(1) {
+            assert!(spent.wall < Duration::from_secs(60), "{spent:?}");
+            spent = begun.elapsed();
+        }
+        assert!(spent.wall > Duration::ZERO, "{spent:?}");
     }
 }

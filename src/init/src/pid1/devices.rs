@@ -173,7 +173,10 @@ impl Devices {
         }
         let ended = handles.get(1).is_some_and(|handle| !handle.revents().is_empty());
         if let Some(mut coldplug) = self.coldplug.take_if(|_| ended) {
-            coldplug.process.wait().during("waiting for the loading of modules")?;
+            let status = coldplug.process.wait().during("waiting for the loading of modules")?;
+            if !status.success() {
+                say(format_args!("warning: loading modules ended with {status}"));
+            }
             for modalias in std::mem::take(&mut self.appeared) {
                 self.loader()?.load(&modalias);
             }
