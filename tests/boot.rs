@@ -18,7 +18,7 @@ use kiln::{
 use crate::support::{
     guest::{Checks, Guest},
     oci,
-    qemu::{alone, copy_of, plan_of, spec_for, start, wait_ready},
+    qemu::{alone, copy_of, plan_of, side_by_side, spec_for, start, wait_ready},
 };
 
 #[test]
@@ -47,7 +47,7 @@ fn load_balancers_come_up_and_share_the_virtual_address() {
 
 #[test]
 fn a_master_runs_etcd_and_stays_itself_over_a_restart() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let name = "k8s-master-1";
     let spec = Spec { changes: Changes::KeepRaw, ..spec_for(name, scratch.path()) };
@@ -80,7 +80,7 @@ fn a_master_runs_etcd_and_stays_itself_over_a_restart() {
 
 #[test]
 fn a_node_runs_a_container() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let name = "k8s-node-1";
     let medium = scratch.path().join("hello.tar");
@@ -113,7 +113,7 @@ fn a_node_runs_a_container() {
 
 #[test]
 fn a_flipped_byte_of_the_root_stops_the_boot() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let name = "k8s-lb-primary";
     let spec = spec_for(name, scratch.path());

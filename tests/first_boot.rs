@@ -13,7 +13,7 @@ use kiln::qemu::{Machine, Network, Spec};
 use crate::support::{
     guest::{self, Checks, Guest},
     media::{iso, server, vfat},
-    qemu::{BOOT, CPUS, alone, image, start},
+    qemu::{BOOT, CPUS, image, side_by_side, start},
 };
 
 const META_DATA: &str = "instance-id: i-42\nlocal-hostname: n42.example.org\n";
@@ -53,7 +53,7 @@ const DOCUMENTS: [(&str, &str); 2] = [("meta-data", META_DATA), ("network-config
 
 #[test]
 fn nocloud_on_an_iso_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     for names in ["-R", "-J"] {
         let seed = Some(iso(scratch.path(), "CiData", names, &DOCUMENTS));
@@ -63,7 +63,7 @@ fn nocloud_on_an_iso_names_the_host() {
 
 #[test]
 fn nocloud_on_a_fat_disk_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let media = vec![vfat(scratch.path(), "cidata", &DOCUMENTS)];
     assert_becomes(&Spec { media, ..bare() }, HOST);
@@ -71,7 +71,7 @@ fn nocloud_on_a_fat_disk_names_the_host() {
 
 #[test]
 fn a_config_drive_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let meta_data = "{\"uuid\": \"i-42\", \"hostname\": \"n42.example.org\"}";
     let network_data = format!(
@@ -90,7 +90,7 @@ fn a_config_drive_names_the_host() {
 
 #[test]
 fn smbios_strings_name_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let mut more = Vec::new();
     for (key, text) in DOCUMENTS {
@@ -103,7 +103,7 @@ fn smbios_strings_name_the_host() {
 
 #[test]
 fn fw_cfg_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let mut more = Vec::new();
     for (key, text) in DOCUMENTS {
@@ -117,7 +117,7 @@ fn fw_cfg_names_the_host() {
 
 #[test]
 fn the_command_line_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let kernel = vec![
         "ds=nocloud;h=n42.example.org;i=i-42".to_owned(),
         format!("network-config={}", STANDARD.encode(NETWORK_CONFIG)),
@@ -132,7 +132,7 @@ fn the_command_line_names_the_host() {
 
 #[test]
 fn a_serial_number_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let more = ["-smbios", "type=1,serial=ds=nocloud;h=n42;i=i-42"].map(OsString::from).into();
     assert_becomes(&Spec { more, ..bare() }, "host n42, address by DHCP, instance i-42");
 }
@@ -146,7 +146,7 @@ fn path_argument(key: &str, file: &Path) -> OsString {
 
 #[test]
 fn a_source_that_has_nothing_stops_the_boot_and_is_named() {
-    let _alone = alone();
+    let _running = side_by_side();
     for (ds, tried) in [
         ("nocloud", "nocloud"),
         ("configdrive", "config-drive"),
@@ -166,7 +166,7 @@ fn a_source_that_has_nothing_stops_the_boot_and_is_named() {
 
 #[test]
 fn a_seed_that_is_wrong_stops_the_boot_with_its_line() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let files = [("meta-data", "instance-id: i\nlocal-hostname: ../../etc/passwd\n")];
     let seed = Some(iso(scratch.path(), "cidata", "-R", &files));
@@ -211,7 +211,7 @@ bridges:
 
 #[test]
 fn the_network_is_what_the_metadata_says() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let files = [("meta-data", META_DATA), ("network-config", NETWORKS)];
     let seed = Some(iso(scratch.path(), "cidata", "-R", &files));
@@ -284,7 +284,7 @@ fn check_networks(checks: &mut Checks<'_>, guest: &mut Guest) {
 
 #[test]
 fn a_server_names_the_host_by_its_mac() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let config = NETWORK_CONFIG.replace("10.42.0.2/24", "10.42.0.77/24");
     let documents = [
@@ -335,7 +335,7 @@ fn a_server_names_the_host_by_its_mac() {
 
 #[test]
 fn a_server_that_has_nothing_leaves_the_host_nobody() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let spec = Spec {
         kernel: ["kiln.url=http://10.42.0.9/{mac}/", "kiln.on-failure=poweroff"]

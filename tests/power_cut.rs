@@ -2,11 +2,13 @@
 //! Power cuts during the first boot: QEMU is killed at random moments, and the next boot must come
 //! up as one host, the same one if it had been anybody.
 //!
-//! Half an hour to an hour: `make test-power-cut`. `KILN_CUTS` is the number of moments,
+//! About half an hour: `make test-power-cut`. `KILN_CUTS` is the number of moments,
 //! `KILN_SEED` the numbers' seed, which every run prints.
 
 use std::{
+    num::NonZero,
     path::Path,
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -27,6 +29,20 @@ fn a_power_cut_at_any_moment_of_the_first_boot_leaves_one_identity() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let mut random = Random(number("KILN_SEED").unwrap_or(now).max(1));
     println!("KILN_SEED={}", random.0);
+    let cuts: Vec<(u64, f64)> = (1..=n_cuts).map(|cut| (cut, random.fraction())).collect();
+    // As many machines at once as there are processors.
+    let n_at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let checked: Vec<Checks<'_>> = thread::scope(|scope| {
+        let share = |first| cuts.iter().copied().skip(first).step_by(n_at_once);
+        let running: Vec<_> =
+            (0..n_at_once).map(|first| scope.spawn(move || check_cuts(share(first)))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    checked.into_iter().for_each(Checks::finish);
+}
+
+/// Cuts with their moments, as shares of the time that a whole first boot takes beside the others.
+fn check_cuts(cuts: impl Iterator<Item = (u64, f64)>) -> Checks<'static> {
     let scratch = tempfile::tempdir().unwrap();
     let spec = Spec { memory: 512, ..spec_for(NAME, scratch.path()) };
     let whole = {
@@ -35,17 +51,17 @@ fn a_power_cut_at_any_moment_of_the_first_boot_leaves_one_identity() {
         machine.age()
     };
     let mut checks = Checks::new("power cut");
-    for cut in 1..=n_cuts {
+    for (cut, share) in cuts {
         let folder = tempfile::tempdir().unwrap();
         let disk = copy_of(&spec.disk, folder.path());
         let spec = Spec { disk, changes: Changes::KeepRaw, ..spec.clone() };
         // From the firmware to shortly after readiness, when the last write-backs are under way.
-        let moment = whole.mul_f64(0.1 + random.fraction());
+        let moment = whole.mul_f64(0.1 + share);
         let (said, kept) = cut_after(moment, &spec);
         println!("cut {cut} after {:.1} s, at: {said}", moment.as_secs_f64());
         check_next_boot(&mut checks, &spec, kept.as_deref(), &format!("cut {cut} at '{said}'"));
     }
-    checks.finish();
+    checks
 }
 
 fn number(variable: &str) -> Option<u64> {

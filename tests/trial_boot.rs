@@ -10,7 +10,7 @@ use crate::support::{
     disk_tools::tool,
     guest::{self, Checks, Guest},
     media::{iso, server},
-    qemu::{BOOT, CPUS, alone, copy_of, repository, start},
+    qemu::{BOOT, CPUS, copy_of, repository, side_by_side, start},
 };
 
 const MAC: &str = "52:54:00:00:00:42";
@@ -67,7 +67,7 @@ fn network_of(address: &str) -> String {
 
 #[test]
 fn ssh_takes_keys_and_the_host_stays_itself_until_it_becomes_another_instance() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let key = scratch.path().join("key");
     tool("ssh-keygen", &[&"-q", &"-t", &"ed25519", &"-N", &"", &"-C", &"test", &"-f", &key]);
@@ -128,7 +128,7 @@ fn check_ssh(checks: &mut Checks<'_>, guest: &mut Guest, key: &str) {
 
 #[test]
 fn a_host_goes_on_after_wrong_metadata_if_its_image_says_so() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let wrong = [("meta-data", "instance-id: i\nlocal-hostname: -\n")];
     let seed = Some(iso(scratch.path(), "cidata", "-R", &wrong));
@@ -141,7 +141,7 @@ fn a_host_goes_on_after_wrong_metadata_if_its_image_says_so() {
 
 #[test]
 fn a_host_that_a_server_named_is_asked_for_again_and_becomes_the_new_instance() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let folder = scratch.path().join("files/52-54-00-00-00-42");
     let meta_data = |id: &str| format!("instance-id: {id}\nlocal-hostname: {id}\n");
@@ -185,7 +185,7 @@ fn cloud(source: &str, network: Network) -> Spec {
 
 #[test]
 fn ec2_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let documents = [
         ("2021-03-23/meta-data/instance-id", "i-42"),
@@ -199,7 +199,7 @@ fn ec2_names_the_host() {
 
 #[test]
 fn openstack_names_the_host() {
-    let _alone = alone();
+    let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let documents = [
         ("openstack/index", "2018-08-27\nlatest\n"),

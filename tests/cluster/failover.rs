@@ -12,7 +12,8 @@ use kiln::qemu::{Machine, Spec};
 use super::is_ready;
 use crate::support::{
     cluster::{
-        Bench, KUBECTL, PATIENCE, check_service, check_units, import, manifest, ready, until, write,
+        Bench, KUBECTL, PATIENCE, Running, check_service, check_units, import, manifest, ready,
+        until, write,
     },
     guest::{Checks, Guest},
     qemu::{alone, start},
@@ -141,7 +142,7 @@ fn serves(checks: &mut Checks<'_>, admin: &mut Guest, when: &str) {
 
 /// A node restarts without the medium that brought its seed, its keys among it, and comes back as
 /// the node that it was.
-fn reboot(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, mut node: Machine) {
+fn reboot(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, mut node: Running) {
     let uid = format!("{KUBECTL} get node {} --output=jsonpath={{.metadata.uid}}", NODES[0]);
     let before = admin.run(&uid);
     let requests = format!("{KUBECTL} get certificatesigningrequests --no-headers | wc -l");

@@ -19,14 +19,13 @@ use super::{
     image::{Image, in_file},
     needles::Needles,
 };
-use crate::support::qemu::{alone, repository};
+use crate::support::qemu::repository;
 
 /// Folder of the images, and the workspace that they were built from.
 const BUILT: [(&str, &str); 2] = [("out", "."), ("out/static-pods", "tests/static-pods")];
 
 #[test]
 fn an_image_holds_its_role_s_secrets_and_no_others() {
-    let _alone = alone();
     for (out, workspace) in BUILT {
         look_into(&repository().join(out), &repository().join(workspace));
     }

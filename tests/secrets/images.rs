@@ -6,11 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kiln::pki::Material;
 
 use super::{image::Image, needles::Needles};
-use crate::support::qemu::{alone, out_dir, repository};
+use crate::support::qemu::{out_dir, repository};
 
 #[test]
 fn images_without_kubernetes_hold_no_private_key_of_anybody() {
-    let _lock = alone();
     let needles = Needles::of(&Material::default());
     let alone = ["lb", "master", "node"].map(|role| (role, out_dir().join(role)));
     let trial = ("host", repository().join("out/trial/host"));

@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    ops::{Deref, DerefMut},
     path::PathBuf,
     process::Command,
     thread,
@@ -30,8 +31,9 @@ use super::{
     qemu::{CPUS, repository, start},
 };
 
-/// For what a cluster takes until it works, on a busy host under emulation.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(2400);
+/// For each thing that a cluster takes until it works, on a busy host under emulation: three times
+/// what the slowest took.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1200);
 /// An administrator's kubectl, on a machine that was given [`Bench::admin`].
 pub(crate) const KUBECTL: &str = "kubectl --kubeconfig=/run/admin.conf";
 /// The image that nodes are given as a medium, with a static busybox in it.
@@ -103,8 +105,8 @@ impl Bench {
         seed::files_with(&self.cluster, name, &keys).unwrap()
     }
 
-    pub(crate) fn boot(&self, name: &str) -> Machine {
-        start(&self.spec(name))
+    pub(crate) fn boot(&self, name: &'static str) -> Running {
+        Running { name, machine: start(&self.spec(name)) }
     }
 
     /// A container image with the host's static busybox.
@@ -140,6 +142,50 @@ impl Bench {
         self.cluster.hosts[name].address.address.to_string()
     }
 }
+
+/// A machine of a cluster, which tells what it knows if its test fails.
+#[derive(Debug)]
+pub(crate) struct Running {
+    name: &'static str,
+    machine: Machine,
+}
+
+impl Deref for Running {
+    type Target = Machine;
+
+    fn deref(&self) -> &Machine {
+        &self.machine
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            return;
+        }
+        let console = self.machine.console();
+        let last = console.get(console.len().saturating_sub(20)..).unwrap_or_default();
+        println!("{}: the console's last lines:\n{}", self.name, last.join("\n"));
+        // In a thread of its own, where another panic ends nothing but the thread.
+        let report = || Guest::of(&self.machine).run(REPORT).text;
+        match thread::scope(|scope| scope.spawn(report).join()) {
+            Ok(report) => println!("{}: its state:\n{report}", self.name),
+            Err(_) => println!("{}: it does not tell its state", self.name),
+        }
+    }
+}
+
+/// What explains most failures of a cluster.
+const REPORT: &str = "uptime; systemctl list-units --failed --plain --no-legend; \
+    systemctl list-jobs --no-legend; ip -brief address; ip neighbour; \
+    journalctl --boot --no-pager --output=short-monotonic --lines=150 --priority=info \
+    | cut -c 1-240";
 
 /// Waits for the ready line, which must be the host's.
 pub(crate) fn ready(machine: &mut Machine, name: &str) {

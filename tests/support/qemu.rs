@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
@@ -25,10 +25,18 @@ pub(crate) const BOOT: Duration = Duration::from_secs(600);
 /// two of them run at once (`Oops: int3`), which is no fault of an image.
 pub(crate) const CPUS: u32 = 1;
 
-/// Machines are run one test after the other: two processors bear no more.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+/// Who runs machines: tests with one machine side by side, others alone.
+static RUNNING: RwLock<()> = RwLock::new(());
+
+/// Held by a test whose machines want all processors, or whose times are looked at.
+pub(crate) fn alone() -> RwLockWriteGuard<'static, ()> {
+    RUNNING.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Held by a test that runs one machine of one processor at a time. The test harness runs as many
+/// such tests at once as there are processors.
+pub(crate) fn side_by_side() -> RwLockReadGuard<'static, ()> {
+    RUNNING.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(crate) fn repository() -> &'static Path {
