@@ -4,11 +4,12 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use kiln_contract::path;
-use kiln_init::handoff::{Account, Handoff, HostLine, Template};
+use kiln_init::handoff::{Account, Handoff, HostLine, Kubelets, Template};
 
 use super::{Error, accounts, draft::Draft, overlay::Templates, var};
 use crate::{
-    kubernetes::secrets,
+    cluster::{Cluster, Networks},
+    kubernetes::{MASTER, secrets},
     plan::Plan,
     tree::{Origin, TreePath},
 };
@@ -78,9 +79,22 @@ pub(super) fn of(
         owners,
         hosts: host_lines(plan),
         peers: cluster.peers_of(&profile.role),
+        kubelets: (cluster.kubernetes.is_some() && profile.role == MASTER)
+            .then(|| kubelets(cluster)),
         ready: profile.services.ready.iter().cloned().collect(),
         ready_timeout: profile.services.ready_timeout,
         var_partition: Some(var::partition(plan)),
+    }
+}
+
+/// Whose serving certificates masters approve.
+fn kubelets(cluster: &Cluster) -> Kubelets {
+    let Networks { hosts, gateway, .. } = &cluster.networks;
+    Kubelets {
+        names: cluster.pod_hosts().map(|(name, _)| name.to_owned()).collect(),
+        network: hosts.network,
+        prefix: hosts.prefix,
+        reserved: std::iter::once(cluster.endpoint.vip).chain(*gateway).collect(),
     }
 }
 

@@ -2,6 +2,8 @@
 //! What the builder tells kiln-init, as JSON: `/kiln/boot.json` in the initramfs and
 //! `/usr/lib/kiln/boot.json` in the root.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use kiln_contract::HANDOFF_SCHEMA;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,6 +45,8 @@ pub struct Handoff {
     /// Hosts that this role's services call, as the build knew them and templates see them: lists
     /// for metadata that does not have them.
     pub peers: Map<String, Value>,
+    /// Whose certificates this role's machines approve, if they do.
+    pub kubelets: Option<Kubelets>,
     /// Units that must be active for the role to be ready.
     pub ready: Vec<String>,
     /// Seconds after kernel start until a role that is not ready says so.
@@ -191,10 +195,24 @@ pub struct Account {
     pub gid: u32,
 }
 
+/// Who may serve as a kubelet, as masters judge it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Kubelets {
+    /// Names of the hosts that have one; their addresses are among the hand-off's hosts.
+    pub names: Vec<String>,
+    /// Where hosts that the image does not know have their addresses.
+    pub network: Ipv4Addr,
+    /// Length of its prefix, in bits.
+    pub prefix: u8,
+    /// Addresses of this network that are no host's own: the virtual one, the gateway.
+    pub reserved: Vec<Ipv4Addr>,
+}
+
 /// One line of `/etc/hosts`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct HostLine {
-    pub address: std::net::IpAddr,
+    pub address: IpAddr,
     pub names: Vec<String>,
 }

@@ -43,6 +43,7 @@ fn handoff() -> Handoff {
             Account { name: "backup".to_owned(), uid: 1001, gid: 1001 },
         ],
         owners: vec![Account { name: "etcd".to_owned(), uid: 454, gid: 455 }],
+        kubelets: None,
         peers: [("masters".to_owned(), json!([{"name": "m1", "address": "10.0.0.1"}]))]
             .into_iter()
             .collect(),
