@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{DAY, Error, FOLDER, Material, date, read};
+use super::{DAY, Error, FOLDER, Material, date, read, token};
 
-/// One certificate of the workspace.
+/// One certificate of the workspace, or its bootstrap token.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Entry {
@@ -24,22 +24,26 @@ fn as_date<S: serde::Serializer>(seconds: &u64, serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(&date(*seconds))
 }
 
-/// Every certificate, those that expire first at the top.
+/// Every certificate and the bootstrap token, those that expire first at the top.
 pub fn entries(material: &Material, now: u64) -> Result<Vec<Entry>, Error> {
     let mut entries = Vec::new();
+    if material.get(token::FILE).is_some() {
+        let (token, until) = token::read(material)?;
+        entries.push(entry(token::FILE, until, format!("bootstrap token '{}'", token.id), now));
+    }
     for path in material.paths().filter(|path| path.ends_with(".crt")) {
         // A file of two CAs is two entries.
         for found in read::certificates(path, material.get(path).unwrap_or_default())? {
-            entries.push(Entry {
-                until: found.until,
-                path: format!("{FOLDER}/{path}"),
-                subject: found.subject.to_string(),
-                days_left: days_between(now, found.until),
-            });
+            entries.push(entry(path, found.until, found.subject.to_string(), now));
         }
     }
     entries.sort();
     Ok(entries)
+}
+
+fn entry(path: &str, until: u64, subject: String, now: u64) -> Entry {
+    let path = format!("{FOLDER}/{path}");
+    Entry { until, path, subject, days_left: days_between(now, until) }
 }
 
 fn days_between(now: u64, until: u64) -> i64 {
@@ -73,6 +77,18 @@ pub fn table(entries: &[Entry]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_bootstrap_token_ends_as_certificates_do() {
+        let mut material = Material::default();
+        material.insert(token::FILE, token::text(&[255; 32], 10 * DAY));
+        let entries = entries(&material, 0).unwrap();
+        let [entry] = entries.as_slice() else { panic!("{entries:?}") };
+        assert_eq!((&*entry.path, entry.days_left), ("pki/bootstrap-token.key", 10));
+        // The list is for logs, too: it has the public half alone.
+        assert_eq!(entry.subject, "bootstrap token '777777'");
+        assert_eq!((within(&entries, 9, 0), within(&entries, 10, 0)), (0, 1));
+    }
 
     #[test]
     fn days_are_counted_towards_the_worse() {

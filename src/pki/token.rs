@@ -22,16 +22,18 @@ pub fn text(random: &[u8; 32], until: u64) -> String {
     format!("{id}.{secret} {}\n", date(until))
 }
 
-/// The token of a workspace.
+/// The token of a workspace and its last second.
 ///
 /// # Errors
 /// There is none, or the file holds something else.
-pub fn read(material: &Material) -> Result<BootstrapToken, Error> {
+pub fn read(material: &Material) -> Result<(BootstrapToken, u64), Error> {
     let missing = || Error::NoAuthority { path: FILE.to_owned() };
+    let unreadable = || Error::Unreadable { path: FILE.to_owned(), what: "no bootstrap token" };
     let text = String::from_utf8_lossy(material.get(FILE).ok_or_else(missing)?).into_owned();
     let (token, expires) = text.trim_end().split_once(' ').unwrap_or_default();
-    BootstrapToken::parse(&Secret::new(token), expires)
-        .map_err(|_| Error::Unreadable { path: FILE.to_owned(), what: "no bootstrap token" })
+    let token = BootstrapToken::parse(&Secret::new(token), expires).map_err(|_| unreadable())?;
+    let until = lock::date::parse(&token.expires).ok_or_else(unreadable)?;
+    Ok((token, until))
 }
 
 /// The token of a workspace, which kubelets can still use, and its last second.
@@ -39,14 +41,11 @@ pub fn read(material: &Material) -> Result<BootstrapToken, Error> {
 /// # Errors
 /// As [`read`], or its time is over.
 pub fn read_valid(material: &Material, now: u64) -> Result<(BootstrapToken, u64), Error> {
-    let token = read(material)?;
-    let path = || FILE.to_owned();
-    match lock::date::parse(&token.expires) {
-        Some(until) if now > until => {
-            Err(Error::Expired { path: path(), until, now, next: Next::Token })
+    match read(material)? {
+        (_, until) if now > until => {
+            Err(Error::Expired { path: FILE.to_owned(), until, now, next: Next::Token })
         }
-        Some(until) => Ok((token, until)),
-        None => Err(Error::Unreadable { path: path(), what: "no bootstrap token" }),
+        valid => Ok(valid),
     }
 }
 
@@ -79,7 +78,7 @@ mod tests {
         let mut material = Material::default();
         assert!(matches!(read(&material), Err(Error::NoAuthority { .. })));
         material.insert(FILE, text(&[255; 32], 1_893_456_000));
-        let token = read(&material).unwrap();
+        let (token, _) = read(&material).unwrap();
         assert_eq!((&*token.id, &*token.expires), ("777777", "2030-01-01T00:00:00Z"));
         material.insert(FILE, "a.b 2030-01-01T00:00:00Z");
         assert!(matches!(read(&material), Err(Error::Unreadable { .. })));

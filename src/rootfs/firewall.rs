@@ -94,18 +94,23 @@ fn services(plan: &Plan) -> String {
     }
 }
 
-/// Pods' addresses mean nothing outside of the cluster.
+/// Pods' addresses mean nothing outside of the cluster. If no route of the hosts leads to them,
+/// only nodes are inside: masters and load balancers answer what comes from a host.
 fn masquerade(plan: &Plan) -> String {
     let Networks { hosts, pods, services, .. } = &plan.cluster.networks;
-    if !has_pods(plan) {
-        return String::new();
-    }
+    let kubernetes = plan.cluster.kubernetes.as_ref();
+    let Some(kubernetes) = kubernetes.filter(|_| has_pods(plan)) else { return String::new() };
+    let inside = if kubernetes.network.allocates() {
+        format!("{pods}, {services}")
+    } else {
+        format!("{hosts}, {pods}, {services}")
+    };
     format!(
         "
 \tchain postrouting {{
 \t\ttype nat hook postrouting priority srcnat;
 
-\t\tip saddr {pods} ip daddr != {{ {hosts}, {pods}, {services} }} masquerade
+\t\tip saddr {pods} ip daddr != {{ {inside} }} masquerade
 \t}}
 "
     )

@@ -293,27 +293,28 @@ fn a_kubeconfig_is_yaml_with_a_certificate_that_openssl_accepts() {
 fn the_list_is_sorted_by_expiry() {
     let bench = Bench::issued();
     let text = bench.done(&["list"]);
-    assert_eq!(text.lines().count(), 20);
+    assert_eq!(text.lines().count(), 21);
     // Whole days: of a year, a second is gone already.
-    let is_leaf = |line: &str| {
-        ["365", "364"]
-            .iter()
-            .any(|days| line.starts_with(&format!("DATE    {days} days  pki/roles/")))
+    let is_year = |line: &&str| {
+        ["365", "364"].iter().any(|days| line.starts_with(&format!("DATE    {days} days  pki/")))
     };
-    assert!(text.lines().take(17).all(is_leaf), "{text}");
+    let years: Vec<&str> = text.lines().take_while(is_year).collect();
+    assert_eq!(years.len(), 18, "{text}");
+    assert_eq!(years.iter().filter(|line| line.contains("pki/roles/")).count(), 17, "{text}");
+    assert!(years.iter().any(|line| line.contains("pki/bootstrap-token.key")), "{text}");
     assert!(text.ends_with("CN=quickstart kubernetes-ca\n"), "{text}");
     let json: serde_json::Value = serde_json::from_str(&bench.done(&["list", "--json"])).unwrap();
-    let last = json[19].as_object().unwrap();
+    let last = json[20].as_object().unwrap();
     assert_eq!(last["until"], "DATE");
     assert_eq!(last["path"], "pki/kubernetes-ca.crt");
     assert_eq!(last["subject"], "CN=quickstart kubernetes-ca");
     assert!((3649..=3650).contains(&last["days-left"].as_i64().unwrap()), "{last:?}");
     bench.done(&["list", "--within", "364"]);
     let (status, stdout, stderr) = bench.run(&["list", "--within", "366"]);
-    assert_eq!((status, stdout.lines().count()), (Some(1), 20));
+    assert_eq!((status, stdout.lines().count()), (Some(1), 21));
     assert_eq!(
         stderr,
-        "error: 17 of 20 certificates end within 366 days\n\
-         help:  run `kiln pki renew --within 366`; for a CA see docs/pki.md, 'A new CA'\n"
+        "error: 18 of 21 certificates and tokens end within 366 days\n\
+         help:  run `kiln pki renew --within 366`; for a CA or the token see docs/pki.md, 'Errors'\n"
     );
 }

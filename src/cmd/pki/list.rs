@@ -30,8 +30,10 @@ pub(super) fn run(context: &Context, args: &cli::PkiList) -> Result<()> {
     match report::within(&entries, days, now) {
         0 => Ok(()),
         count => Err(refuse(
-            format!("{count} of {} certificates end within {days} days", entries.len()),
-            format!("run `kiln pki renew --within {days}`; for a CA see docs/pki.md, 'A new CA'"),
+            format!("{count} of {} certificates and tokens end within {days} days", entries.len()),
+            format!(
+                "run `kiln pki renew --within {days}`; for a CA or the token see docs/pki.md, 'Errors'"
+            ),
         )),
     }
 }
