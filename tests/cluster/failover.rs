@@ -12,8 +12,8 @@ use kiln::qemu::{Machine, Spec};
 use super::is_ready;
 use crate::support::{
     cluster::{
-        Bench, KUBECTL, PATIENCE, Running, check_service, check_units, import, manifest, ready,
-        until, write,
+        Bench, ETCDCTL, KUBECTL, PATIENCE, Running, check_service, check_units, import, manifest,
+        ready, until, write,
     },
     guest::{Checks, Guest},
     qemu::{alone, start},
@@ -24,9 +24,6 @@ const MASTERS: [&str; 3] = ["k8s-master-1", "k8s-master-2", "k8s-master-3"];
 const NODES: [&str; 2] = ["k8s-node-1", "k8s-node-2"];
 /// Within it the virtual address must have moved.
 const MOVED: Duration = Duration::from_secs(5);
-const ETCDCTL: &str = "etcdctl --endpoints=https://127.0.0.1:2379 \
-    --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/healthcheck-client.crt \
-    --key=/etc/etcd/pki/healthcheck-client.key";
 
 #[test]
 fn the_whole_topology_survives_the_loss_of_programs_and_machines() {
