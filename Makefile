@@ -57,6 +57,7 @@ boot: images machines ## Judge images with foreign tools, boot every role and a 
 test-power-cut: machines ## Cut the power at 30 random moments of the first boot (an hour)
 	cargo test --release --workspace --locked --test kiln -- --nocapture power_cut::
 
+# The filters also choose secrets::cluster::failover: no image of a cluster with seeds has a secret.
 test-cluster: images ## Boot a cluster of static pods, and one of seven machines of which some die (an hour)
 	$(call cluster,tests/static-pods,out/static-pods)
 	$(call cluster,tests/failover,out/failover)

@@ -16,6 +16,7 @@ use kiln::{
 };
 
 use crate::support::{
+    balancer::{check_holds, check_restarted, kill_proxy},
     guest::{Checks, Guest},
     oci,
     qemu::{alone, copy_of, plan_of, side_by_side, spec_for, start, wait_ready},
@@ -253,6 +254,9 @@ fn check_failover(checks: &mut Checks<'_>, first: &mut Guest, second: &mut Guest
     checks.prints("the primary has let go of it", first, &gone, "");
     checks.prints("the proxy starts again", first, "systemctl start haproxy.service", "");
     checks.prints("the address returns", first, &wait_for_address(), "held");
+    kill_proxy(checks, first);
+    check_restarted(checks, first);
+    check_holds(checks, first, vip);
 }
 
 /// One image, two machines.

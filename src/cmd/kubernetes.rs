@@ -150,7 +150,7 @@ impl Secrets {
     ) -> Result<(Vec<NodeFile>, Vec<String>)> {
         let Some(material) = &self.0 else { return Ok(Default::default()) };
         let now = sys::now();
-        let files = secrets::files(cluster, scope, material, now);
+        let files = secrets::delivered(cluster, scope, material, now);
         files
             .and_then(|files| Ok((files, secrets::ending(cluster, scope, material, now)?)))
             .map_err(super::pki::refused)

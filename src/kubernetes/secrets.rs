@@ -61,6 +61,25 @@ pub fn files(
     Ok(files)
 }
 
+/// What reaches `scope` by the cluster's way of delivery, with all of `pki/` at hand: of a role
+/// what its image carries, of a host what its seed does.
+///
+/// # Errors
+/// As [`files`].
+pub fn delivered(
+    cluster: &Cluster,
+    scope: &Scope,
+    material: &Material,
+    now: u64,
+) -> Result<Vec<NodeFile>, pki::Error> {
+    match (delivery(cluster), scope) {
+        (Some(Delivery::Baked), Scope::Role(_)) | (Some(Delivery::Seed), Scope::Host(_)) => {
+            files(cluster, scope, material, now)
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// What of [`files`] is right now and will soon not be, one sentence each.
 ///
 /// # Errors

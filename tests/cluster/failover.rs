@@ -11,9 +11,10 @@ use kiln::qemu::{Machine, Spec};
 
 use super::is_ready;
 use crate::support::{
+    balancer::{check_holds, check_restarted, kill_proxy},
     cluster::{
-        Bench, KUBECTL, PATIENCE, Running, check_service, check_units, import, manifest, ready,
-        until, write,
+        Bench, ETCDCTL, KUBECTL, PATIENCE, Running, check_service, check_units, import, manifest,
+        ready, until, write,
     },
     guest::{Checks, Guest},
     qemu::{alone, start},
@@ -24,9 +25,6 @@ const MASTERS: [&str; 3] = ["k8s-master-1", "k8s-master-2", "k8s-master-3"];
 const NODES: [&str; 2] = ["k8s-node-1", "k8s-node-2"];
 /// Within it the virtual address must have moved.
 const MOVED: Duration = Duration::from_secs(5);
-const ETCDCTL: &str = "etcdctl --endpoints=https://127.0.0.1:2379 \
-    --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/healthcheck-client.crt \
-    --key=/etc/etcd/pki/healthcheck-client.key";
 
 #[test]
 fn the_whole_topology_survives_the_loss_of_programs_and_machines() {
@@ -54,6 +52,7 @@ fn the_whole_topology_survives_the_loss_of_programs_and_machines() {
     run_service(&bench, &mut checks, &mut admin, [&node1, &node2]);
 
     address_moves(&bench, &mut checks, &mut admin, &mut primary);
+    proxy_restarts(&bench, &mut checks, &mut admin, &primary);
     drop(primary);
     let gone = Instant::now();
     moved(&bench, &mut checks, "the primary load balancer dies", "k8s-lb-backup", gone);
@@ -115,6 +114,27 @@ fn address_moves(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, prim
     let returned = bench.hub.wait_announced(vip, &mac, started, PATIENCE);
     checks.that("the address returns to it", returned.is_some(), &returned);
     println!("the address returned after {returned:?}");
+}
+
+/// The proxy of the primary is killed, and systemd starts it again: whether or not the address moves
+/// meanwhile, calls get through.
+fn proxy_restarts(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, primary: &Machine) {
+    let mut guest = Guest::of(primary);
+    let killed = Instant::now();
+    kill_proxy(checks, &mut guest);
+    let ask = format!(
+        "for try in 1 2 3 4 5 6; do \
+         timeout 30 {KUBECTL} get --raw=/readyz >/run/answer 2>&1 && break; sleep 1; done; \
+         cat /run/answer"
+    );
+    checks.prints("the API answers while the proxy restarts", admin, &ask, "ok");
+    println!("the API answered {:?} after the kill", killed.elapsed());
+    check_restarted(checks, &mut guest);
+    let vip = bench.cluster.endpoint.vip;
+    check_holds(checks, &mut guest, vip);
+    let backup = bench.cluster.hosts[BALANCERS[1]].mac.clone().unwrap();
+    let away = bench.hub.wait_announced(vip, &backup, killed, Duration::ZERO);
+    println!("the address was at the backup meanwhile: {away:?}");
 }
 
 /// The address is announced by a host soon enough.

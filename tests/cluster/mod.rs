@@ -8,10 +8,15 @@ mod failover;
 mod programs;
 mod static_pods;
 
-use std::time::Instant;
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Instant};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use kiln::kubernetes::arguments::AUDIT_FOLDER;
 
 use crate::support::{
-    cluster::{Bench, KUBECTL, check_service, check_units, import, manifest, ready, until, write},
+    cluster::{
+        Bench, ETCDCTL, KUBECTL, check_service, check_units, import, manifest, ready, until, write,
+    },
     guest::{Checks, Guest},
     qemu::alone,
 };
@@ -34,7 +39,8 @@ fn check_cluster(bench: &Bench, names: [&'static str; 3]) {
     let mut checks = Checks::new(&bench.cluster.name);
     let mut guest = Guest::of(&master);
     let config = bench.admin();
-    checks.that("an admin calls the VIP", config.contains("https://192.168.31.100:6443"), &"no");
+    let server = format!("https://{}:{}", bench.cluster.endpoint.vip, bench.cluster.endpoint.port);
+    checks.that("an admin calls the VIP", config.contains(&server), &server);
     write(&mut guest, "/run/admin.conf", &config);
     let is_up = |nodes: &str| nodes.lines().any(|it| it.starts_with(names[2]) && is_ready(it));
     let nodes = until(&mut guest, &format!("{KUBECTL} get nodes --no-headers"), is_up);
@@ -49,7 +55,8 @@ fn check_cluster(bench: &Bench, names: [&'static str; 3]) {
     until(&mut guest, &format!("{KUBECTL} get pods --no-headers"), is_running);
     println!("a pod runs {} s after the start", started.elapsed().as_secs());
     check_service(&mut checks, &mut guest, &bench.address(names[2]));
-    check_access(&mut checks, &mut guest);
+    check_access(bench, &mut checks, &mut guest, names[2]);
+    check_storage(&mut checks, &mut guest);
     check_units(&mut checks, names[1], &mut guest);
     check_units(&mut checks, names[2], &mut on_node);
     check_units(&mut checks, names[0], &mut Guest::of(&balancer));
@@ -61,18 +68,69 @@ fn is_ready(line: &str) -> bool {
     line.split_ascii_whitespace().nth(1) == Some("Ready")
 }
 
-/// Who gets where, and who does not.
-fn check_access(checks: &mut Checks<'_>, guest: &mut Guest) {
+/// Who gets where, and who does not: with a pod on `node`, asked from a master.
+fn check_access(bench: &Bench, checks: &mut Checks<'_>, guest: &mut Guest, node: &str) {
+    let cluster = &bench.cluster;
     checks.mentions("logs", guest, &format!("{KUBECTL} logs deployment/web"), "serving");
     let exec = format!("{KUBECTL} exec deployment/web -- /busybox id -u");
     checks.prints("exec", guest, &exec, "65534");
-    let own = format!("{KUBECTL} get pods --output=wide --no-headers");
-    checks.mentions("the pod's address is of its host's range", guest, &own, "10.244.35.");
-    let anonymous = "kubectl --kubeconfig=/dev/null --server=https://192.168.31.100:6443 \
-                     --insecure-skip-tls-verify --token=nobody get nodes 2>&1 || :";
-    checks.mentions("nobody is let in without a name", guest, anonymous, "must be logged in");
+    let own =
+        guest.run(&format!("{KUBECTL} get pods --output=jsonpath='{{.items[*].status.podIP}}'"));
+    let range = cluster.pod_range(&cluster.hosts[node]).expect("a range of its pods' own");
+    let is_inside = own.text.parse().is_ok_and(|address: Ipv4Addr| range.contains(address));
+    checks.that("the pod's address is of its host's range", is_inside, &(range, own));
+    let anonymous = format!(
+        "kubectl --kubeconfig=/dev/null --server=https://{}:{} --insecure-skip-tls-verify \
+         --token=nobody get nodes 2>&1 || :",
+        cluster.endpoint.vip, cluster.endpoint.port
+    );
+    checks.mentions("nobody is let in without a name", guest, &anonymous, "must be logged in");
     let requests = format!("{KUBECTL} get certificatesigningrequests --no-headers");
     let found = guest.run(&requests);
     let pending = found.text.lines().filter(|line| line.contains("Pending")).count();
-    checks.that("every certificate request is decided", pending == 0, &found);
+    let is_asked = found.status == 0 && found.text.contains("Issued");
+    checks.that("every certificate request is decided", is_asked && pending == 0, &found);
+    check_ports(checks, guest);
+}
+
+/// A master serves the API with TLS, and nothing without.
+fn check_ports(checks: &mut Checks<'_>, guest: &mut Guest) {
+    let listeners = guest.run("ss --tcp --listening --numeric --no-header");
+    let ports: BTreeSet<&str> = listeners
+        .text
+        .lines()
+        .filter_map(|line| Some(line.split_whitespace().nth(3)?.rsplit_once(':')?.1))
+        .collect();
+    // Of the API server, the controller manager and the scheduler.
+    let [secure, insecure] = [["6443", "10257", "10259"], ["8080", "10252", "10251"]];
+    let is_right = secure.iter().all(|port| ports.contains(port))
+        && insecure.iter().all(|port| !ports.contains(port));
+    checks.that("no port without TLS is open", is_right, &listeners);
+}
+
+/// What the API keeps, and what it tells of it. The words are in no other text of the cluster.
+fn check_storage(checks: &mut Checks<'_>, guest: &mut Guest) {
+    const WORDS: &str = "nobody-reads-this-in-etcd";
+    let ready = format!("{KUBECTL} get --raw=/readyz");
+    checks.prints("the API says through the address that it is ready", guest, &ready, "ok");
+    let create = format!("{KUBECTL} create secret generic sealed --from-literal=words={WORDS}");
+    checks.prints("a secret is written", guest, &create, "secret/sealed created");
+    // The value is binary, and the port is a shell's.
+    let raw = format!(
+        "{ETCDCTL} get --print-value-only /registry/secrets/default/sealed \
+         | head --bytes=4096 | tr -cd '[:print:]'"
+    );
+    let raw = guest.run(&raw);
+    let encoded = STANDARD.encode(WORDS);
+    let is_plain = |text: &str| text.contains(WORDS) || text.contains(&encoded);
+    let is_sealed = raw.text.starts_with("k8s:enc:") && !is_plain(&raw.text);
+    checks.that("etcd has the secret encrypted", is_sealed, &raw);
+    let read = format!("{KUBECTL} get secret sealed --output=jsonpath={{.data.words}}");
+    checks.prints("the API decrypts it", guest, &read, &encoded);
+    let audit = format!(
+        "log=$(tail --lines=300 {AUDIT_FOLDER}/audit.log); \
+         case $log in *'\"name\":\"sealed\"'*) echo mentioned;; esac; \
+         case $log in *{WORDS}*|*{encoded}*) echo told;; esac"
+    );
+    checks.prints("the audit log has the request and not the words", guest, &audit, "mentioned");
 }

@@ -4,9 +4,12 @@
 
 use std::time::Instant;
 
-use super::is_ready;
+use super::{check_access, check_storage, is_ready};
 use crate::support::{
-    cluster::{Bench, KUBECTL, check_units, import, manifest, ready, until, write},
+    cluster::{
+        Bench, KUBECTL, NODE_PORT, SERVICE, check_answers, check_units, import, manifest, ready,
+        until, write,
+    },
     guest::{Checks, Guest},
     qemu::alone,
 };
@@ -45,8 +48,11 @@ fn a_master_starts_the_control_plane_that_it_joins() {
     let pods = format!("{KUBECTL} get pods --output=wide --no-headers");
     until(&mut guest, &pods, |pods| pods.contains("Running"));
     // The master has a kube-proxy of its own: no route is needed.
-    let get = "kubectl --kubeconfig=/dev/null --server=http://10.0.0.80 get --raw=/passwd";
-    until(&mut guest, get, |text| text.contains("root:x:0:0"));
+    check_answers(&mut checks, &mut guest, SERVICE);
+    let port = format!("{}:{NODE_PORT}", bench.address(NAMES[2]));
+    check_answers(&mut checks, &mut guest, &port);
+    check_access(&bench, &mut checks, &mut guest, NAMES[2]);
+    check_storage(&mut checks, &mut guest);
     checks.mentions("pods stay off the master", &mut guest, &pods, "node-1");
     check_units(&mut checks, "the master", &mut guest);
     check_units(&mut checks, "the node", &mut on_node);

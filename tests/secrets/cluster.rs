@@ -2,10 +2,7 @@
 //! The images of clusters: each role's has what `docs/pki.md` gives it, by the
 //! cluster file's way of delivery.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use kiln::{
     cluster::Delivery,
@@ -21,21 +18,31 @@ use super::{
 };
 use crate::support::qemu::repository;
 
-/// Folder of the images, and the workspace that they were built from.
-const BUILT: [(&str, &str); 2] = [("out", "."), ("out/static-pods", "tests/static-pods")];
-
 #[test]
 fn an_image_holds_its_role_s_secrets_and_no_others() {
-    for (out, workspace) in BUILT {
-        look_into(&repository().join(out), &repository().join(workspace));
+    look_into("out", ".", "make boot", Delivery::Baked);
+    look_into("out/static-pods", "tests/static-pods", "make boot", Delivery::Baked);
+}
+
+/// `make test-cluster` builds these images, and chooses tests by this name.
+mod failover {
+    use super::{Delivery, look_into};
+
+    #[test]
+    fn images_of_a_cluster_with_seeds_hold_no_secret() {
+        look_into("out/failover", "tests/failover", "make test-cluster", Delivery::Seed);
     }
 }
 
-fn look_into(out: &Path, workspace: &Path) {
+/// Folder of the images, the workspace that they were built from, and what builds them.
+fn look_into(out: &str, workspace: &str, remedy: &str, way: Delivery) {
+    let [out, workspace] = [out, workspace].map(|name| repository().join(name));
+    let (out, workspace) = (out.as_path(), workspace.as_path());
     let material = sys::vault::read(workspace).unwrap();
     let needles = Needles::of(&material);
     let (_, plans) = planned(workspace);
     let cluster = &plans[0].cluster;
+    assert_eq!(cluster.pki.delivery, way, "{}", workspace.display());
     for scope in scopes(cluster) {
         let files = secrets::files(cluster, &scope, &material, sys::now());
         assert!(files.is_ok(), "{scope}: nothing to look for: {files:?}");
@@ -43,9 +50,9 @@ fn look_into(out: &Path, workspace: &Path) {
     let lock = in_file(&needles, &workspace.join("kiln.lock"));
     assert_eq!(lock, BTreeSet::new(), "the lock");
     for role in cluster.roles() {
-        let image = Image::open(&out.join(role), "make boot");
+        let image = Image::open(&out.join(role), remedy);
         let mut wanted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        if cluster.pki.delivery == Delivery::Baked {
+        if way == Delivery::Baked {
             let scope = Scope::Role(role.to_owned());
             for file in secrets::files(cluster, &scope, &material, sys::now()).unwrap() {
                 let found = needles.found(&file.content).into_iter();

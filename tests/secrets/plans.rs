@@ -101,12 +101,8 @@ fn a_plan_lists_what_is_baked_or_comes_by_seed() {
 /// Where each secret of a root is, by the file of `pki/` that it comes from.
 fn found(bench: &Bench, plan: &Plan) -> (BTreeMap<String, Vec<String>>, Vec<Listed>) {
     let scope = Scope::Role(plan.profile.role.clone());
-    let given = match secrets::delivery(&plan.cluster) {
-        Some(kiln::cluster::Delivery::Baked) => {
-            secrets::files(&plan.cluster, &scope, &bench.material(), sys::now()).unwrap()
-        }
-        _ => Vec::new(),
-    };
+    // As a build takes them, but for one thing: with seeds it does not even read them.
+    let given = secrets::delivered(&plan.cluster, &scope, &bench.material(), sys::now()).unwrap();
     let (workspace, _) = bench.plans();
     let root = Fixture::new().with_etcd().assemble_as(plan, &workspace, &given).unwrap();
     let needles = bench.needles();
@@ -129,24 +125,29 @@ fn a_root_holds_the_secrets_that_the_manifest_lists_and_with_seeds_none() {
         let bench = Bench::new(delivery);
         bench.issue();
         let (_, plans) = bench.plans();
-        let mut plan = plans.into_iter().find(|plan| plan.profile.role == "master").unwrap();
-        // As small as the packages below allow.
-        plan.profile.overlays.clear();
-        plan.profile.firewall.allow.clear();
-        plan.profile.services.mask.clear();
-        plan.profile.kernel.modules.clear();
-        plan.profile.kernel.initrd_modules.clear();
-        for units in [&mut plan.profile.services.enable, &mut plan.profile.services.ready] {
-            units.retain(|unit| unit.starts_with("k") || unit == "etcd.service");
-        }
-        let (found, listed) = found(&bench, &plan);
-        let listed: Vec<&str> = listed.iter().map(|file| &*file.path).collect();
-        let paths: Vec<&str> = found.keys().map(String::as_str).collect();
-        assert_eq!(paths, listed, "{delivery}");
-        assert_eq!(listed.len(), if delivery == "baked" { 16 } else { 0 }, "{listed:?}");
-        if delivery == "baked" {
-            assert_eq!(found["/etc/kubernetes/pki/signer.key"], ["kubernetes-ca.key"]);
-            assert_eq!(found["/etc/kubernetes/bootstrap-token.yaml"], ["bootstrap-token.key"]);
+        for (mut plan, count) in plans.into_iter().zip([1, 16, 5]) {
+            let role = plan.profile.role.clone();
+            // As small as the packages below allow.
+            plan.profile.overlays.clear();
+            plan.profile.firewall.allow.clear();
+            plan.profile.services.mask.clear();
+            plan.profile.kernel.modules.clear();
+            plan.profile.kernel.initrd_modules.clear();
+            for units in [&mut plan.profile.services.enable, &mut plan.profile.services.ready] {
+                units.retain(|unit| {
+                    unit.starts_with("kube") || unit.starts_with("kiln-") || unit == "etcd.service"
+                });
+            }
+            let (found, listed) = found(&bench, &plan);
+            let listed: Vec<&str> = listed.iter().map(|file| &*file.path).collect();
+            let paths: Vec<&str> = found.keys().map(String::as_str).collect();
+            assert_eq!(paths, listed, "{delivery} {role}");
+            let count = if delivery == "baked" { count } else { 0 };
+            assert_eq!(listed.len(), count, "{role}: {listed:?}");
+            if delivery == "baked" && role == "master" {
+                assert_eq!(found["/etc/kubernetes/pki/signer.key"], ["kubernetes-ca.key"]);
+                assert_eq!(found["/etc/kubernetes/bootstrap-token.yaml"], ["bootstrap-token.key"]);
+            }
         }
     }
 }

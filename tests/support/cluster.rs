@@ -38,6 +38,13 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(1200);
 pub(crate) const KUBECTL: &str = "kubectl --kubeconfig=/run/admin.conf";
 /// The image that nodes are given as a medium, with a static busybox in it.
 pub(crate) const IMAGE: &str = "kiln.test/busybox:1";
+/// etcd's client on a member.
+pub(crate) const ETCDCTL: &str = "etcdctl --endpoints=https://127.0.0.1:2379 \
+    --cacert=/etc/etcd/pki/ca.crt --cert=/etc/etcd/pki/healthcheck-client.crt \
+    --key=/etc/etcd/pki/healthcheck-client.key";
+/// Where the service of [`manifest`] is, and its port on every node.
+pub(crate) const SERVICE: &str = "10.0.0.80";
+pub(crate) const NODE_PORT: u16 = 30080;
 
 /// A cluster's workspace, images and network.
 #[derive(Debug)]
@@ -174,8 +181,8 @@ impl Drop for Running {
         println!("{}: the console's last lines:\n{}", self.name, last.join("\n"));
         // In a thread of its own, where another panic ends nothing but the thread.
         let port = self.machine.port();
-        let report = thread::spawn(|| Guest::on(port.unwrap()).run(REPORT).text);
-        match report.join() {
+        let report = move || Guest::on(port.expect("a serial port")).run(REPORT).text;
+        match thread::spawn(report).join() {
             Ok(report) => println!("{}: its state:\n{report}", self.name),
             Err(_) => println!("{}: it does not tell its state", self.name),
         }
@@ -255,26 +262,31 @@ kind: Service
 metadata: {name: web}
 spec:
   type: NodePort
-  clusterIP: 10.0.0.80
+  clusterIP: ADDRESS
   selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30080}]
+  ports: [{port: 80, targetPort: 8080, nodePort: PORT}]
 "#;
-    MANIFEST.replace("REPLICAS", &replicas.to_string())
+    MANIFEST
+        .replace("REPLICAS", &replicas.to_string())
+        .replace("ADDRESS", SERVICE)
+        .replace("PORT", &NODE_PORT.to_string())
 }
 
-/// The service answers by its address and by a node's port, asked from a master.
+/// The service answers by its address and by a node's port, asked from a master without kube-proxy.
 pub(crate) fn check_service(checks: &mut Checks<'_>, guest: &mut Guest, node: &str) {
-    // A master without kube-proxy: what it sends there becomes the pod's on the node.
-    let route = format!("ip route replace 10.0.0.80/32 via {node}");
+    // What it sends there becomes the pod's on the node.
+    let route = format!("ip route replace {SERVICE}/32 via {node}");
     checks.prints(&format!("the way to the service leads over {node}"), guest, &route, "");
-    for (what, server) in [("its address", "10.0.0.80"), ("the port of", &format!("{node}:30080"))]
-    {
-        // A pod runs some moments before every kube-proxy has heard of it.
-        let get = format!(
-            "for try in $(seq 60); do kubectl --kubeconfig=/dev/null --server=http://{server} \
-             get --raw=/passwd && break; sleep 2; done"
-        );
-        let name = format!("the service answers by {what} {server}");
-        checks.mentions(&name, guest, &get, "root:x:0:0");
-    }
+    check_answers(checks, guest, SERVICE);
+    check_answers(checks, guest, &format!("{node}:{NODE_PORT}"));
+}
+
+/// The service answers by an address of its own, or by a node's and its port.
+pub(crate) fn check_answers(checks: &mut Checks<'_>, guest: &mut Guest, server: &str) {
+    // A pod runs some moments before every kube-proxy has heard of it.
+    let get = format!(
+        "for try in $(seq 60); do kubectl --kubeconfig=/dev/null --server=http://{server} \
+         get --raw=/passwd && break; sleep 2; done"
+    );
+    checks.mentions(&format!("the service answers by {server}"), guest, &get, "root:x:0:0");
 }

@@ -53,14 +53,14 @@ pub(crate) struct Output {
 
 impl Guest {
     /// The shell of a machine that is ready.
-    ///
-    /// QEMU drops what a guest says while nobody is connected, so the shell is asked until it
-    /// answers. The answer is computed, so that an echo of the question is none.
     pub(crate) fn of(machine: &Machine) -> Guest {
         Guest::on(machine.port().expect("the machine has a second serial port"))
     }
 
-    /// The same, by the second serial port itself.
+    /// The shell behind a machine's second serial port.
+    ///
+    /// QEMU drops what a guest says while nobody is connected, so the shell is asked until it
+    /// answers. The answer is computed, so that an echo of the question is none.
     pub(crate) fn on(port: UnixStream) -> Guest {
         let mut guest = Guest { port, received: Vec::new(), n_commands: 0 };
         for attempt in 0..40 {

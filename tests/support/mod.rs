@@ -2,6 +2,7 @@
 //! What several subjects share: a fresh folder, the kiln program, foreign tools.
 
 pub(crate) mod archive;
+pub(crate) mod balancer;
 pub(crate) mod cluster;
 pub(crate) mod debian_apt;
 pub(crate) mod disk_images;

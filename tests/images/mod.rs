@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The images that `make machines` made, judged by foreign tools, and built again elsewhere.
+//! The images that `make machines` made, judged by foreign tools, and built again elsewhere; and
+//! the units of every image (`units`).
+
+mod units;
 
 use std::{
-    collections::BTreeSet,
     fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
@@ -22,9 +24,14 @@ struct Image {
 }
 
 fn image(role: &'static str) -> Image {
-    let folder = out_dir().join(role);
+    open(&out_dir(), role, "make machines")
+}
+
+/// The image of a role that a build put into `out`.
+fn open(out: &Path, role: &'static str, remedy: &str) -> Image {
+    let folder = out.join(role);
     let manifest = fs::read(folder.join("manifest.json"))
-        .unwrap_or_else(|error| panic!("{}: {error}; run 'make machines'", folder.display()));
+        .unwrap_or_else(|error| panic!("{}: {error}; run '{remedy}'", folder.display()));
     let manifest: Value = serde_json::from_slice(&manifest).expect("the manifest is JSON");
     let raw = folder.join(format!("{}-{role}.raw", text(&manifest["cluster"])));
     Image { role, raw, manifest }
@@ -116,52 +123,6 @@ fn the_root_is_what_its_hash_says_and_unsquashfs_reads_it() {
         fs::remove_file(root).expect("removed");
         fs::remove_file(verity).expect("removed");
     }
-}
-
-/// The image's own systemd judges its units, in a namespace that makes its root the root. What
-/// is enabled and what Kiln writes must bring no word of complaint.
-#[test]
-fn the_units_satisfy_the_systemd_of_the_image() {
-    let scratch = tempfile::tempdir().expect("scratch");
-    for role in ROLES {
-        let squashfs = image(role).extract(2, scratch.path());
-        let root = scratch.path().join("root");
-        run(tool("unsquashfs")
-            .args(["-quiet", "-no-progress", "-no-xattrs", "-dest"])
-            .args([&root, &squashfs]));
-        // Masked units are links to it; an empty file masks as well.
-        fs::write(root.join("dev/null"), "").expect("written");
-        let units = units_that_run(&root);
-        assert!(units.contains("kiln-ready.service"), "{role}: {units:?}");
-        let verify = || {
-            let chroot = ["--user", "--map-root-user", "chroot"];
-            let analyze = ["/usr/bin/systemd-analyze", "verify", "--man=no", "default.target"];
-            run(tool("unshare").args(chroot).arg(&root).args(analyze).args(&units))
-        };
-        assert_eq!(verify(), "", "{role}");
-        let drop_in = root.join("etc/systemd/system/kiln-ready.service.d");
-        fs::create_dir(&drop_in).expect("made");
-        fs::write(drop_in.join("typo.conf"), "[Service]\nExecStrat=/bin/true\n").expect("written");
-        assert!(verify().contains("Unknown key 'ExecStrat'"), "{role}: the judge is blind");
-        fs::remove_dir_all(&root).expect("removed");
-        fs::remove_file(squashfs).expect("removed");
-    }
-}
-
-/// Names of the units that somebody enabled and of those that Kiln writes.
-fn units_that_run(root: &Path) -> BTreeSet<String> {
-    let names = |folder: &Path| -> Vec<String> {
-        let entries = fs::read_dir(folder).expect("a folder of units");
-        entries
-            .map(|entry| entry.expect("readable").file_name().into_string().expect("text"))
-            .collect()
-    };
-    let [shipped, enabled] = ["usr/lib", "etc"].map(|part| root.join(part).join("systemd/system"));
-    let own = names(&shipped)
-        .into_iter()
-        .filter(|name| name.starts_with("kiln-") && !name.ends_with(".d"));
-    let wants = names(&enabled).into_iter().filter(|name| name.ends_with(".wants"));
-    own.chain(wants.flat_map(|folder| names(&enabled.join(folder)))).collect()
 }
 
 #[test]
