@@ -13,7 +13,7 @@ use kiln::qemu::{Machine, Network, Spec};
 use crate::support::{
     guest::{self, Checks, Guest},
     media::{iso, server, vfat},
-    qemu::{BOOT, CPUS, image, side_by_side, start},
+    qemu::{BOOT, CPUS, image, plan_of, side_by_side, start},
 };
 
 const META_DATA: &str = "instance-id: i-42\nlocal-hostname: n42.example.org\n";
@@ -287,6 +287,7 @@ fn a_server_names_the_host_by_its_mac() {
     let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
     let config = NETWORK_CONFIG.replace("10.42.0.2/24", "10.42.0.77/24");
+    let master = plan_of("lb").cluster.hosts["k8s-master-1"].address.address;
     let documents = [
         ("52-54-00-00-00-42/meta-data", META_DATA),
         ("52-54-00-00-00-42/network-config", &config),
@@ -296,8 +297,9 @@ fn a_server_names_the_host_by_its_mac() {
         ),
     ];
     let spec = Spec {
-        kernel: vec!["kiln.url=http://10.42.0.9/{mac}/".to_owned()],
-        network: server(scratch.path(), "10.42.0.9", None, &documents),
+        // A name that the image knows: systemd-resolved says whose it is.
+        kernel: vec!["kiln.url=http://k8s-master-1/{mac}/".to_owned()],
+        network: server(scratch.path(), &master.to_string(), None, &documents),
         credentials: guest::credentials(),
         port: true,
         ..bare()
@@ -326,7 +328,7 @@ fn a_server_names_the_host_by_its_mac() {
         "the metadata is kept",
         &mut guest,
         kept,
-        "\"origin\":\"http 'http://10.42.0.9",
+        "\"origin\":\"http 'http://k8s-master-1",
     );
     let failed = "systemctl list-units --failed --plain --no-legend";
     checks.prints("no unit failed", &mut guest, failed, "");

@@ -8,7 +8,8 @@
 use std::{
     fs,
     io::{self, Read as _, Write as _},
-    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
+    net::{SocketAddr, TcpStream},
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     command, handoff, instance,
     netlink::{addresses, default_interface},
+    resolve::{self, RESOLVED},
     status::{Step, Summary},
 };
 use crate::{
@@ -263,7 +265,7 @@ struct Sockets {
 impl Network for Sockets {
     fn connect(&mut self, url: &Url, limit: Duration) -> io::Result<Box<dyn Connection>> {
         let mut error = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in resolve(url)? {
+        for address in resolve(url, Path::new(RESOLVED), limit)? {
             match TcpStream::connect_timeout(&address, limit) {
                 Ok(stream) => return Ok(Box::new(Stream(stream))),
                 Err(other) => error = other,
@@ -281,10 +283,13 @@ impl Network for Sockets {
     }
 }
 
-fn resolve(url: &Url) -> io::Result<Vec<SocketAddr>> {
+fn resolve(url: &Url, resolved: &Path, limit: Duration) -> io::Result<Vec<SocketAddr>> {
     match &url.host {
         Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, url.port)]),
-        Host::Name(name) => Ok((name.as_str(), url.port).to_socket_addrs()?.collect()),
+        Host::Name(name) => {
+            let found = resolve::addresses(resolved, name, limit.max(SHORTEST))?;
+            Ok(found.into_iter().map(|ip| SocketAddr::new(ip, url.port)).collect())
+        }
         Host::Zoned(ip, zone) => {
             let index = fs::read_to_string(format!("/sys/class/net/{zone}/ifindex"))?;
             let index = index.trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
@@ -362,13 +367,13 @@ mod tests {
 
     #[test]
     fn addresses_of_every_kind_are_resolved() {
-        for (url, expected) in [
-            ("http://127.0.0.1/", "127.0.0.1:80"),
-            ("http://localhost:81/", "127.0.0.1:81"),
-            ("http://[::1]:82/", "[::1]:82"),
-        ] {
-            let found = resolve(&Url::parse(url).unwrap()).unwrap();
-            assert!(found.contains(&expected.parse().unwrap()), "{url}: {found:?}");
+        let nobody = Path::new("/nonexistent");
+        for (url, expected) in
+            [("http://127.0.0.1/", "127.0.0.1:80"), ("http://[::1]:82/", "[::1]:82")]
+        {
+            let found = resolve(&Url::parse(url).unwrap(), nobody, SHORTEST).unwrap();
+            assert_eq!(found, [expected.parse().unwrap()], "{url}");
         }
+        assert!(resolve(&Url::parse("http://a/").unwrap(), nobody, SHORTEST).is_err());
     }
 }
