@@ -48,6 +48,10 @@ const KEYS_BY_SEED: Edits = &[
 const TWO_MORE_MASTERS: Edits =
     &[("[m1]", "[m1, m2, m3]"), ("  n1:", "  m2: { role: master, address: 10.1.0.2 }\n  n1:"), M3];
 
+const VERSION: &str = "version: v1.30.0, binaries: up";
+const STATIC_PODS: Edits =
+    &[(VERSION, "version: v1.30.0, binaries: up, control-plane: static-pods")];
+
 /// Name of the golden, what makes the older cluster file, and what makes the newer one of that.
 const CASES: &[(&str, Edits, Edits)] = &[
     ("nothing", &[], &[]),
@@ -71,6 +75,16 @@ const CASES: &[(&str, Edits, Edits)] = &[
     ("endpoint", &[], &[("10.1.0.100", "10.1.0.101")]),
     ("role", &[], &[("n2: { role: node", "n2: { role: lb")]),
     ("metadata", &[], &[("priority: 90", "priority: 95")]),
+    (
+        "master-of-static-pods-replaced",
+        STATIC_PODS,
+        &[
+            ("[m1, m2, n1]", "[m1, m3, n1]"),
+            ("m2: { role: master, address: 10.1.0.2 }", "m3: { role: master, address: 10.1.0.3 }"),
+        ],
+    ),
+    ("static-pods-become-services", STATIC_PODS, &[(", control-plane: static-pods", "")]),
+    ("services-become-static-pods", &[], STATIC_PODS),
 ];
 
 fn plans(text: &str) -> (Workspace, Vec<Plan>) {
@@ -89,19 +103,20 @@ fn between(old: &str, new: &str) -> Changes {
     Changes::between(side(&old_workspace, old), side(&new_workspace, new))
 }
 
+fn edited(name: &str, text: &str, edits: Edits) -> String {
+    edits.iter().fold(text.to_owned(), |text, (from, to)| {
+        assert_eq!(text.matches(from).count(), 1, "'{from}' stands once, for {name}");
+        text.replace(from, to)
+    })
+}
+
 #[test]
 fn every_change_says_what_it_touches_and_what_to_do_in_which_order() {
     let folder = repository().join("tests/golden/changes");
     let mut wrong = Vec::new();
     for (name, older, newer) in CASES {
-        let edited = |text: &str, edits: Edits| {
-            edits.iter().fold(text.to_owned(), |text, (from, to)| {
-                assert_eq!(text.matches(from).count(), 1, "'{from}' stands once, for {name}");
-                text.replace(from, to)
-            })
-        };
-        let old = edited(CLUSTER, older);
-        let found = between(&old, &edited(&old, newer)).to_string();
+        let old = edited(name, CLUSTER, older);
+        let found = between(&old, &edited(name, &old, newer)).to_string();
         let path = folder.join(format!("{name}.txt"));
         if std::env::var_os("KILN_BLESS").is_some() {
             fs::create_dir_all(&folder).unwrap();

@@ -8,6 +8,8 @@ use crate::{
     pki::leaves::BALANCER,
 };
 
+const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=10m";
+
 pub(super) fn steps(changes: &Changes, old: &Cluster, new: &Cluster) -> Vec<Step> {
     let plan = Steps { changes, old, new, members: Members::of(old, new) };
     let mut steps = plan.preparations();
@@ -80,26 +82,26 @@ impl Steps<'_> {
     fn nodes_are_there(&self, hosts: &[&str]) -> Vec<String> {
         let nodes: Vec<String> = hosts
             .iter()
-            .filter(|host| self.is_node(host))
+            .filter(|host| runs_pods(self.new, host))
             .map(|host| format!("node/{host}"))
             .collect();
-        if nodes.is_empty() || self.new.kubernetes.is_none() {
-            return Vec::new();
-        }
-        vec![format!("kubectl wait --for=condition=Ready --timeout=10m {}", nodes.join(" "))]
+        let wait = || format!("{WAIT} {}", nodes.join(" "));
+        (!nodes.is_empty()).then(wait).into_iter().collect()
     }
 
-    /// Nodes that go, or become something else: while there is still a way to their pods.
+    /// Hosts with pods that go, or become something else: while there is still a way to their pods.
+    /// A master whose control plane is static pods is one, and the API would go on to list it.
     fn farewells(&self) -> Option<Step> {
         let is_farewell = |change: &Change| match change {
-            Change::Removed { role, .. } | Change::Role { from: role, .. } => role == NODE,
+            Change::Removed { role, .. } | Change::Role { from: role, .. } => {
+                self.old.runs_pods(role)
+            }
             _ => false,
         };
         let hosts = self.changes.named(is_farewell);
-        let forget = |host: &&str| [drain(host), format!("kubectl delete node {host}")];
+        let forget = |host: &&str| [drain(host), delete(host)];
         let what = format!("move the pods away from {}", hosts.join(", "));
-        let runs = self.old.kubernetes.is_some() && !hosts.is_empty();
-        runs.then(|| step(what, hosts.iter().flat_map(forget).collect()))
+        (!hosts.is_empty()).then(|| step(what, hosts.iter().flat_map(forget).collect()))
     }
 
     /// Hosts that stay and whose image is another.
@@ -136,15 +138,15 @@ impl Steps<'_> {
         self.changes.seeds.iter().any(|seed| seed == host)
     }
 
-    /// What pods notice least.
+    /// What pods notice least. Masters may begin to run pods, or end, with `control-plane`.
     fn restart_of_nodes(&self, hosts: &[&str]) -> Vec<String> {
-        let runs = self.new.kubernetes.is_some();
-        let nodes = hosts.iter().filter(|host| runs && self.is_node(host));
-        nodes.flat_map(|host| [drain(host), format!("kubectl uncordon {host}")]).collect()
-    }
-
-    fn is_node(&self, host: &str) -> bool {
-        self.new.hosts.get(host).is_some_and(|it| it.role == NODE)
+        let commands = |host: &&str| match (runs_pods(self.old, host), runs_pods(self.new, host)) {
+            (true, true) => vec![drain(host), format!("kubectl uncordon {host}")],
+            (true, false) if self.new.kubernetes.is_some() => vec![drain(host), delete(host)],
+            (false, true) => vec![format!("{WAIT} node/{host}")],
+            _ => Vec::new(),
+        };
+        hosts.iter().flat_map(commands).collect()
     }
 
     /// Hosts that had the role before, but for those that etcd has had started anew.
@@ -184,6 +186,15 @@ fn in_turn(role: &str) -> &'static str {
         BALANCER => "that with the lowest priority first, the next when it is ready",
         _ => "one after another",
     }
+}
+
+/// Whether the API knows the host as a node.
+fn runs_pods(cluster: &Cluster, host: &str) -> bool {
+    cluster.hosts.get(host).is_some_and(|it| cluster.runs_pods(&it.role))
+}
+
+fn delete(host: &str) -> String {
+    format!("kubectl delete node {host}")
 }
 
 fn drain(host: &str) -> String {
