@@ -51,6 +51,10 @@ const TWO_MORE_MASTERS: Edits =
 const VERSION: &str = "version: v1.30.0, binaries: up";
 const STATIC_PODS: Edits =
     &[(VERSION, "version: v1.30.0, binaries: up, control-plane: static-pods")];
+/// Nodes may run another release than masters.
+const TWO_RELEASES: Edits = &[(VERSION, "version: v1.30.0, binaries: 'up/{version}'")];
+const OLD_NODES: Edits =
+    &[(VERSION, "version: v1.31.1, node-version: v1.30.0, binaries: 'up/{version}'")];
 
 /// Name of the golden, what makes the older cluster file, and what makes the newer one of that.
 const CASES: &[(&str, Edits, Edits)] = &[
@@ -75,6 +79,17 @@ const CASES: &[(&str, Edits, Edits)] = &[
     ("endpoint", &[], &[("10.1.0.100", "10.1.0.101")]),
     ("role", &[], &[("n2: { role: node", "n2: { role: lb")]),
     ("metadata", &[], &[("priority: 90", "priority: 95")]),
+    ("patch", &[], &[("v1.30.0", "v1.30.4")]),
+    ("patch-of-static-pods", STATIC_PODS, &[("v1.30.0", "v1.30.4")]),
+    ("minor", &[], &[("v1.30.0", "v1.31.1")]),
+    ("minor-of-static-pods", STATIC_PODS, &[("v1.30.0", "v1.31.1")]),
+    (
+        "minor-of-masters",
+        TWO_RELEASES,
+        &[("version: v1.30.0", "version: v1.31.1, node-version: v1.30.0")],
+    ),
+    ("minor-of-nodes", OLD_NODES, &[(" node-version: v1.30.0,", "")]),
+    ("programs-from-elsewhere", &[], &[("binaries: up", "binaries: other")]),
     (
         "master-of-static-pods-replaced",
         STATIC_PODS,

@@ -14,6 +14,7 @@ mod content;
 mod etcd;
 mod print;
 mod steps;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,7 +88,7 @@ pub enum Change {
 #[serde(rename_all = "kebab-case")]
 pub struct ImageChange {
     pub role: String,
-    /// What differs in it: files, keys of the profile, certificates.
+    /// What differs in it: programs, files, keys of the profile, certificates.
     pub because: Vec<String>,
 }
 
@@ -213,7 +214,9 @@ fn images(
             images.push(ImageChange { role: role.clone(), because });
             continue;
         };
-        let mut because = content::differences(before, old.workspace, plan, new.workspace);
+        let mut because: Vec<String> =
+            upgrade::difference(old.cluster, new.cluster, role).into_iter().collect();
+        because.extend(content::differences(before, old.workspace, plan, new.workspace));
         if role == MASTER && moved && new.cluster.kubernetes.is_some() {
             because.push("the addresses that kubelets' certificates are approved for".to_owned());
         }

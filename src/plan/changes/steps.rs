@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What to do, in which order: nothing that serves goes before what takes its place is there.
 
-use super::{Change, Changes, Step, etcd::Members};
+use super::{Change, Changes, Step, etcd::Members, upgrade};
 use crate::{
     cluster::Cluster,
     kubernetes::{MASTER, NODE},
@@ -44,8 +44,12 @@ impl Steps<'_> {
         }
         if !images.is_empty() {
             let roles: Vec<&str> = images.iter().map(|image| image.role.as_str()).collect();
+            let mut paste = vec![format!("kiln build {}", roles.join(" "))];
+            if upgrade::needs_lock(self.old, self.new) {
+                paste.insert(0, "kiln lock".to_owned());
+            }
             let what = "raise 'version' in cluster.yaml, and build what is different";
-            steps.push(step(what, vec![format!("kiln build {}", roles.join(" "))]));
+            steps.push(step(what, paste));
         }
         // Those of new members of etcd are written with what they must know of it.
         let seeds: Vec<&str> =
@@ -104,9 +108,16 @@ impl Steps<'_> {
         (!hosts.is_empty()).then(|| step(what, hosts.iter().flat_map(forget).collect()))
     }
 
-    /// Hosts that stay and whose image is another.
+    /// Hosts that stay and whose image is another. API servers come before the kubelets that call
+    /// them, which must not be newer.
     fn roll_outs(&self) -> Vec<Step> {
-        let steps = self.changes.images.iter().filter_map(|image| {
+        let mut images: Vec<_> = self.changes.images.iter().collect();
+        images.sort_by_key(|image| match image.role.as_str() {
+            MASTER => 1,
+            NODE => 2,
+            _ => 0,
+        });
+        let steps = images.into_iter().filter_map(|image| {
             let hosts = self.staying(&image.role);
             let how = in_turn(&image.role);
             let mut what =
