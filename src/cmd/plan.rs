@@ -40,7 +40,7 @@ fn against(context: &Context, older: &Path, json: bool) -> Result<()> {
     let old_workspace = Workspace { cluster, ..workspace.clone() };
     let old_plans = plan::plan(&old_workspace, &[], super::given(context)?)
         .with_context(|| format!("planning '{}'", older.display()))?;
-    let changes = Changes::between(side(&old_workspace, &old_plans)?, side(&workspace, &plans)?);
+    let changes = Changes::between(side(&old_workspace, &old_plans)?, side(&workspace, &plans)?)?;
     let text = if json {
         serde_json::to_string_pretty(&changes).context("printing the changes")? + "\n"
     } else {

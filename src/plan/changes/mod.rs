@@ -8,7 +8,8 @@
 //! Left out on purpose: the table of names in `/etc/hosts`, which every image has and no service
 //! of Kiln's reads; the hosts that an image's services call ([`Cluster::peers_of`]), which seeds
 //! say anew; and the digest of the plan. An image that was built before a host was added goes on
-//! to serve; [`Changes`] lists the images that would not.
+//! to serve; [`Changes`] lists the images that would not. A step that Kubernetes cannot take is
+//! refused: there is no order of doing it.
 
 mod content;
 mod etcd;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use super::Plan;
 use crate::{
     cluster::{Cidr, Cluster, Delivery, Host, HostAddress},
+    diagnostic::Invalid,
     kubernetes::MASTER,
     pki::leaves::{San, Scope, leaves, scopes},
     seed,
@@ -114,7 +116,11 @@ pub struct Step {
 
 impl Changes {
     /// From an older cluster file to a newer one.
-    pub fn between(old: Side<'_>, new: Side<'_>) -> Self {
+    ///
+    /// # Errors
+    /// Kubernetes has no way from one version to the other.
+    pub fn between(old: Side<'_>, new: Side<'_>) -> Result<Self, Invalid> {
+        upgrade::check(old, new)?;
         let hosts = hosts(old.cluster, new.cluster);
         let certificates = certificates(old.cluster, new.cluster);
         let mut changes = Self {
@@ -125,7 +131,7 @@ impl Changes {
             steps: Vec::new(),
         };
         changes.steps = steps::steps(&changes, old.cluster, new.cluster);
-        changes
+        Ok(changes)
     }
 
     /// Whether no machine would notice.
