@@ -33,3 +33,4 @@ mod squashfs;
 mod tidy;
 mod traps;
 mod trial_boot;
+mod warnings;

@@ -26,6 +26,7 @@ use crate::{
         MASTER, NODE,
         pod_network::PodNetwork,
         release::Source,
+        requirements,
         settings::{ControlPlane, ProxyMode},
         version::Version,
     },
@@ -108,6 +109,17 @@ impl Cluster {
         let fits = bits < 32 && number >> bits == 0;
         let first = pods.network.to_bits() | number.checked_shl(32 - u32::from(prefix))?;
         fits.then(|| Cidr { network: Ipv4Addr::from_bits(first), prefix })
+    }
+
+    /// What a person may want to know of it, and is no mistake.
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(kubernetes) = &self.kubernetes else { return Vec::new() };
+        // kube-proxy runs where pods do.
+        let minors = self.pod_hosts().map(|(_, host)| kubernetes.version_of(&host.role).minor);
+        let proxy = minors
+            .max()
+            .and_then(|minor| requirements::proxy_mode_warning(kubernetes.proxy_mode, minor));
+        proxy.into_iter().collect()
     }
 
     /// Roles that hosts have, sorted.

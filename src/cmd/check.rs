@@ -8,12 +8,9 @@ use crate::{cli, kubernetes};
 
 pub(super) fn run(context: &Context, args: &cli::Check) -> Result<()> {
     let (workspace, plans) = super::load(context, &args.roles)?;
-    if !context.quiet {
-        let addons = plans.iter().flat_map(|plan| &plan.addons);
-        for warning in addons.flat_map(kubernetes::addons::Addon::warnings) {
-            eprintln!("warning: {warning}");
-        }
-    }
+    super::warn_of_cluster(context, &plans);
+    let addons = plans.iter().flat_map(|plan| &plan.addons);
+    super::warn(context, addons.flat_map(kubernetes::addons::Addon::warnings));
     let roles: Vec<&str> = plans.iter().map(|plan| plan.profile.role.as_str()).collect();
     if !context.quiet {
         println!(

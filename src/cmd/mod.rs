@@ -76,6 +76,18 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
+/// What is no mistake, beside the results.
+fn warn(context: &Context, warnings: impl IntoIterator<Item = String>) {
+    if !context.quiet {
+        warnings.into_iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
+}
+
+/// What is said of the cluster that all of these plans are of.
+fn warn_of_cluster(context: &Context, plans: &[Plan]) {
+    warn(context, plans.first().map(|plan| plan.cluster.warnings()).unwrap_or_default());
+}
+
 /// The people's files and the plans for `roles` (all if none is named).
 fn load(context: &Context, roles: &[String]) -> Result<(Workspace, Vec<Plan>)> {
     let workspace = sys::workspace::load(&context.workspace)?;

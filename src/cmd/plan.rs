@@ -21,6 +21,7 @@ pub(super) fn run(context: &Context, args: &cli::Plan) -> Result<()> {
         return against(context, older, args.json);
     }
     let plans = super::plans(context, &args.roles)?;
+    super::warn_of_cluster(context, &plans);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&plans).context("printing the plan")?);
     } else {
@@ -34,11 +35,12 @@ pub(super) fn run(context: &Context, args: &cli::Plan) -> Result<()> {
 /// planned with the profiles, overlays and add-ons of the workspace.
 fn against(context: &Context, older: &Path, json: bool) -> Result<()> {
     let (workspace, plans) = super::load(context, &[])?;
+    super::warn_of_cluster(context, &plans);
     let cluster = sys::workspace::source(Path::new(""), &older.display().to_string())?;
     let old_workspace = Workspace { cluster, ..workspace.clone() };
     let old_plans = plan::plan(&old_workspace, &[], super::given(context)?)
         .with_context(|| format!("planning '{}'", older.display()))?;
-    let changes = Changes::between(side(&old_workspace, &old_plans)?, side(&workspace, &plans)?);
+    let changes = Changes::between(side(&old_workspace, &old_plans)?, side(&workspace, &plans)?)?;
     let text = if json {
         serde_json::to_string_pretty(&changes).context("printing the changes")? + "\n"
     } else {

@@ -4,7 +4,7 @@
 //! Asked when packages were chosen, and again before a build. The sandbox image of pods is Kiln's
 //! own, so its version is no question.
 
-use super::{MASTER, NODE, requirements::Companion};
+use super::{etcd, requirements::Companion};
 use crate::cluster::Cluster;
 
 /// The packages that Kubernetes has needs of.
@@ -47,12 +47,10 @@ pub fn check<'a>(
     packages: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<Vec<String>, TooOld> {
     let mut wishes = Vec::new();
-    let Some(kubernetes) = cluster.kubernetes.as_ref().filter(|_| [MASTER, NODE].contains(&role))
-    else {
-        return Ok(wishes);
-    };
+    let Some(kubernetes) = &cluster.kubernetes else { return Ok(wishes) };
     for (name, version) in packages {
-        let Some((package, companion)) = PACKAGES.iter().find(|(package, _)| *package == name)
+        let known = PACKAGES.iter().find(|(package, _)| *package == name);
+        let Some((package, companion)) = known.filter(|(_, it)| is_needed(cluster, role, *it))
         else {
             continue;
         };
@@ -80,6 +78,17 @@ pub fn check<'a>(
     Ok(wishes)
 }
 
+/// Whether Kubernetes needs it on hosts of the role. What a role is called does not matter: a member
+/// of etcd may be any host.
+fn is_needed(cluster: &Cluster, role: &str, companion: Companion) -> bool {
+    match companion {
+        Companion::Etcd => cluster
+            .hosts_of(role)
+            .any(|(host, _)| etcd::members(cluster).any(|(member, _)| member == host)),
+        Companion::Containerd | Companion::CniPlugins => cluster.runs_pods(role),
+    }
+}
+
 /// A package's version without Debian's epoch.
 fn upstream(version: &str) -> &str {
     version.split_once(':').map_or(version, |(_, rest)| rest)
@@ -88,7 +97,7 @@ fn upstream(version: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::fixture::cluster;
+    use crate::kubernetes::{MASTER, NODE, fixture::cluster};
 
     fn check(version: &str, role: &str, package: &str, found: &str) -> Result<Vec<String>, TooOld> {
         super::check(&cluster(&format!("version: {version}")), role, [(package, found)])
@@ -138,6 +147,32 @@ mod tests {
         ] {
             assert_eq!(check("v1.34.0", role, package, version), Ok(Vec::new()), "{package}");
         }
+    }
+
+    #[test]
+    fn etcd_is_checked_on_whatever_role_has_a_member() {
+        let mut cluster = cluster("version: v1.30.0");
+        let found =
+            |cluster: &Cluster| super::check(cluster, "lb", [("etcd-server", "3.3.25+dfsg-6")]);
+        assert_eq!(found(&cluster), Ok(Vec::new()));
+        cluster.etcd.members = vec!["l1".to_owned()];
+        let error = found(&cluster).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "package 'etcd-server' 3.3.25+dfsg-6 is too old: Kubernetes 1.30 needs 3.4.13 or newer"
+        );
+        assert!(error.help("lb").contains("in profiles/lb.yaml"));
+        // Nobody runs it there any more.
+        assert!(super::check(&cluster, MASTER, [("etcd-server", "3.3.25")]).is_ok());
+    }
+
+    #[test]
+    fn a_master_needs_a_runtime_only_if_it_runs_pods() {
+        let check = |control_plane: &str| {
+            let cluster = cluster(&format!("version: v1.30.0, control-plane: {control_plane}"));
+            super::check(&cluster, MASTER, [("containerd", "1.5.9")]).is_ok()
+        };
+        assert!(check("systemd") && !check("static-pods"));
     }
 
     #[test]

@@ -165,7 +165,17 @@ pub fn refuses_cgroup_v1(minor: Minor) -> bool {
 }
 
 /// From this minor on, kube-proxy warns about mode ipvs (KEP 5495, PR 134539).
-pub const IPVS_DEPRECATED: Minor = Minor::known(35);
+const IPVS_DEPRECATED: Minor = Minor::known(35);
+
+/// What to write instead of a mode that kube-proxy still has and is about to lose.
+pub fn proxy_mode_warning(mode: ProxyMode, minor: Minor) -> Option<String> {
+    (mode == ProxyMode::Ipvs && minor >= IPVS_DEPRECATED).then(|| {
+        format!(
+            "kube-proxy {minor} runs in mode 'ipvs', the default, which is deprecated since \
+             {IPVS_DEPRECATED}: write 'proxy-mode: nftables' below 'kubernetes'"
+        )
+    })
+}
 
 /// Whether kube-proxy has the mode without a feature gate: nftables is alpha in 1.29 and beta,
 /// on by default, since 1.31 (feature gate NFTablesProxyMode).
@@ -222,6 +232,21 @@ mod tests {
         assert!(check_proxy_mode(ProxyMode::Nftables, minor(31)).is_ok());
         assert!(check_proxy_mode(ProxyMode::Ipvs, minor(36)).is_ok());
         assert!(refuses_cgroup_v1(minor(35)) && !refuses_cgroup_v1(minor(34)));
+    }
+
+    #[test]
+    fn ipvs_is_warned_of_from_1_35_on() {
+        let warning = |mode, number| proxy_mode_warning(mode, minor(number));
+        assert_eq!(warning(ProxyMode::Ipvs, 34), None);
+        assert_eq!(
+            warning(ProxyMode::Ipvs, 35).as_deref(),
+            Some(
+                "kube-proxy 1.35 runs in mode 'ipvs', the default, which is deprecated since 1.35: \
+                 write 'proxy-mode: nftables' below 'kubernetes'"
+            )
+        );
+        assert_eq!(warning(ProxyMode::Iptables, 36), None);
+        assert_eq!(warning(ProxyMode::Nftables, 36), None);
     }
 
     #[test]

@@ -169,19 +169,29 @@ impl Client {
     }
 }
 
-/// Whether API servers of these minors may serve one cluster: during an upgrade, one apart.
+/// Whether the API servers of a cluster may go from one minor to another, one after another.
+///
+/// Meanwhile both serve, and they may be one minor apart. A single one must not skip a minor either,
+/// because each of them still reads and converts what the one before has stored.
 ///
 /// # Errors
-/// They are further apart.
-pub fn check_servers(oldest: Minor, newest: Minor) -> Result<(), Complaint> {
-    if newest.0.abs_diff(oldest.0) <= 1 {
+/// It is more than one minor, or a step back.
+pub fn check_upgrade(from: Minor, to: Minor) -> Result<(), Complaint> {
+    if to < from {
+        return Err(Complaint::new(
+            format!("kube-apiserver cannot go back from {from} to {to}"),
+            format!(
+                "keep to {from}: an older one need not be able to read what a newer one has stored"
+            ),
+        ));
+    }
+    let next = Minor((from.0 + 1).min(Minor::NEWEST.0));
+    if to <= next {
         return Ok(());
     }
     Err(Complaint::new(
-        format!(
-            "kube-apiserver {oldest} and {newest} in one cluster are more than one minor apart"
-        ),
-        "upgrade one minor at a time",
+        format!("kube-apiserver cannot go from {from} to {to} at once"),
+        format!("upgrade one minor at a time: take a release of {next}, roll it out, and go on"),
     ))
 }
 
@@ -245,8 +255,16 @@ mod tests {
         }
         assert!(Client::Kubectl.check_skew(minor(31), minor(30)).is_ok());
         assert!(Client::Kubectl.check_skew(minor(32), minor(30)).is_err());
-        assert!(check_servers(minor(29), minor(30)).is_ok());
-        assert!(check_servers(minor(28), minor(30)).is_err());
+    }
+
+    #[test]
+    fn api_servers_go_one_minor_at_a_time_and_never_back() {
+        let told = |from, to| check_upgrade(minor(from), minor(to)).map_err(|it| it.what);
+        assert_eq!(told(30, 30), Ok(()));
+        assert_eq!(told(30, 31), Ok(()));
+        assert_eq!(told(36, 36), Ok(()));
+        assert_eq!(told(30, 32), Err("kube-apiserver cannot go from 1.30 to 1.32 at once".into()));
+        assert_eq!(told(30, 29), Err("kube-apiserver cannot go back from 1.30 to 1.29".into()));
     }
 
     proptest! {

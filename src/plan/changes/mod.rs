@@ -8,12 +8,14 @@
 //! Left out on purpose: the table of names in `/etc/hosts`, which every image has and no service
 //! of Kiln's reads; the hosts that an image's services call ([`Cluster::peers_of`]), which seeds
 //! say anew; and the digest of the plan. An image that was built before a host was added goes on
-//! to serve; [`Changes`] lists the images that would not.
+//! to serve; [`Changes`] lists the images that would not. A step that Kubernetes cannot take is
+//! refused: there is no order of doing it.
 
 mod content;
 mod etcd;
 mod print;
 mod steps;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +24,7 @@ use serde::Serialize;
 use super::Plan;
 use crate::{
     cluster::{Cidr, Cluster, Delivery, Host, HostAddress},
+    diagnostic::Invalid,
     kubernetes::MASTER,
     pki::leaves::{San, Scope, leaves, scopes},
     seed,
@@ -87,7 +90,7 @@ pub enum Change {
 #[serde(rename_all = "kebab-case")]
 pub struct ImageChange {
     pub role: String,
-    /// What differs in it: files, keys of the profile, certificates.
+    /// What differs in it: programs, files, keys of the profile, certificates.
     pub because: Vec<String>,
 }
 
@@ -113,7 +116,11 @@ pub struct Step {
 
 impl Changes {
     /// From an older cluster file to a newer one.
-    pub fn between(old: Side<'_>, new: Side<'_>) -> Self {
+    ///
+    /// # Errors
+    /// Kubernetes has no way from one version to the other.
+    pub fn between(old: Side<'_>, new: Side<'_>) -> Result<Self, Invalid> {
+        upgrade::check(old, new)?;
         let hosts = hosts(old.cluster, new.cluster);
         let certificates = certificates(old.cluster, new.cluster);
         let mut changes = Self {
@@ -124,7 +131,7 @@ impl Changes {
             steps: Vec::new(),
         };
         changes.steps = steps::steps(&changes, old.cluster, new.cluster);
-        changes
+        Ok(changes)
     }
 
     /// Whether no machine would notice.
@@ -213,7 +220,9 @@ fn images(
             images.push(ImageChange { role: role.clone(), because });
             continue;
         };
-        let mut because = content::differences(before, old.workspace, plan, new.workspace);
+        let mut because: Vec<String> =
+            upgrade::difference(old.cluster, new.cluster, role).into_iter().collect();
+        because.extend(content::differences(before, old.workspace, plan, new.workspace));
         if role == MASTER && moved && new.cluster.kubernetes.is_some() {
             because.push("the addresses that kubelets' certificates are approved for".to_owned());
         }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What to do, in which order: nothing that serves goes before what takes its place is there.
 
-use super::{Change, Changes, Step, etcd::Members};
+use super::{Change, Changes, Step, etcd::Members, upgrade};
 use crate::{
     cluster::Cluster,
     kubernetes::{MASTER, NODE},
     pki::leaves::BALANCER,
 };
+
+const WAIT: &str = "kubectl wait --for=condition=Ready --timeout=10m";
 
 pub(super) fn steps(changes: &Changes, old: &Cluster, new: &Cluster) -> Vec<Step> {
     let plan = Steps { changes, old, new, members: Members::of(old, new) };
@@ -42,8 +44,12 @@ impl Steps<'_> {
         }
         if !images.is_empty() {
             let roles: Vec<&str> = images.iter().map(|image| image.role.as_str()).collect();
+            let mut paste = vec![format!("kiln build {}", roles.join(" "))];
+            if upgrade::needs_lock(self.old, self.new) {
+                paste.insert(0, "kiln lock".to_owned());
+            }
             let what = "raise 'version' in cluster.yaml, and build what is different";
-            steps.push(step(what, vec![format!("kiln build {}", roles.join(" "))]));
+            steps.push(step(what, paste));
         }
         // Those of new members of etcd are written with what they must know of it.
         let seeds: Vec<&str> =
@@ -80,31 +86,38 @@ impl Steps<'_> {
     fn nodes_are_there(&self, hosts: &[&str]) -> Vec<String> {
         let nodes: Vec<String> = hosts
             .iter()
-            .filter(|host| self.is_node(host))
+            .filter(|host| runs_pods(self.new, host))
             .map(|host| format!("node/{host}"))
             .collect();
-        if nodes.is_empty() || self.new.kubernetes.is_none() {
-            return Vec::new();
-        }
-        vec![format!("kubectl wait --for=condition=Ready --timeout=10m {}", nodes.join(" "))]
+        let wait = || format!("{WAIT} {}", nodes.join(" "));
+        (!nodes.is_empty()).then(wait).into_iter().collect()
     }
 
-    /// Nodes that go, or become something else: while there is still a way to their pods.
+    /// Hosts with pods that go, or become something else: while there is still a way to their pods.
+    /// A master whose control plane is static pods is one, and the API would go on to list it.
     fn farewells(&self) -> Option<Step> {
         let is_farewell = |change: &Change| match change {
-            Change::Removed { role, .. } | Change::Role { from: role, .. } => role == NODE,
+            Change::Removed { role, .. } | Change::Role { from: role, .. } => {
+                self.old.runs_pods(role)
+            }
             _ => false,
         };
         let hosts = self.changes.named(is_farewell);
-        let forget = |host: &&str| [drain(host), format!("kubectl delete node {host}")];
+        let forget = |host: &&str| [drain(host), delete(host)];
         let what = format!("move the pods away from {}", hosts.join(", "));
-        let runs = self.old.kubernetes.is_some() && !hosts.is_empty();
-        runs.then(|| step(what, hosts.iter().flat_map(forget).collect()))
+        (!hosts.is_empty()).then(|| step(what, hosts.iter().flat_map(forget).collect()))
     }
 
-    /// Hosts that stay and whose image is another.
+    /// Hosts that stay and whose image is another. API servers come before the kubelets that call
+    /// them, which must not be newer.
     fn roll_outs(&self) -> Vec<Step> {
-        let steps = self.changes.images.iter().filter_map(|image| {
+        let mut images: Vec<_> = self.changes.images.iter().collect();
+        images.sort_by_key(|image| match image.role.as_str() {
+            MASTER => 1,
+            NODE => 2,
+            _ => 0,
+        });
+        let steps = images.into_iter().filter_map(|image| {
             let hosts = self.staying(&image.role);
             let how = in_turn(&image.role);
             let mut what =
@@ -136,15 +149,15 @@ impl Steps<'_> {
         self.changes.seeds.iter().any(|seed| seed == host)
     }
 
-    /// What pods notice least.
+    /// What pods notice least. Masters may begin to run pods, or end, with `control-plane`.
     fn restart_of_nodes(&self, hosts: &[&str]) -> Vec<String> {
-        let runs = self.new.kubernetes.is_some();
-        let nodes = hosts.iter().filter(|host| runs && self.is_node(host));
-        nodes.flat_map(|host| [drain(host), format!("kubectl uncordon {host}")]).collect()
-    }
-
-    fn is_node(&self, host: &str) -> bool {
-        self.new.hosts.get(host).is_some_and(|it| it.role == NODE)
+        let commands = |host: &&str| match (runs_pods(self.old, host), runs_pods(self.new, host)) {
+            (true, true) => vec![drain(host), format!("kubectl uncordon {host}")],
+            (true, false) if self.new.kubernetes.is_some() => vec![drain(host), delete(host)],
+            (false, true) => vec![format!("{WAIT} node/{host}")],
+            _ => Vec::new(),
+        };
+        hosts.iter().flat_map(commands).collect()
     }
 
     /// Hosts that had the role before, but for those that etcd has had started anew.
@@ -184,6 +197,15 @@ fn in_turn(role: &str) -> &'static str {
         BALANCER => "that with the lowest priority first, the next when it is ready",
         _ => "one after another",
     }
+}
+
+/// Whether the API knows the host as a node.
+fn runs_pods(cluster: &Cluster, host: &str) -> bool {
+    cluster.hosts.get(host).is_some_and(|it| cluster.runs_pods(&it.role))
+}
+
+fn delete(host: &str) -> String {
+    format!("kubectl delete node {host}")
 }
 
 fn drain(host: &str) -> String {
