@@ -173,7 +173,8 @@ impl Drop for Running {
         let last = console.get(console.len().saturating_sub(20)..).unwrap_or_default();
         println!("{}: the console's last lines:\n{}", self.name, last.join("\n"));
         // In a thread of its own, where another panic ends nothing but the thread.
-        let report = || Guest::of(&self.machine).run(REPORT).text;
+        let machine = &mut self.machine;
+        let report = move || Guest::of(machine).run(REPORT).text;
         match thread::scope(|scope| scope.spawn(report).join()) {
             Ok(report) => println!("{}: its state:\n{report}", self.name),
             Err(_) => println!("{}: it does not tell its state", self.name),
