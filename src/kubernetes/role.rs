@@ -204,7 +204,7 @@ impl Role<'_> {
             }
             ControlPlane::StaticPods => self.pods(),
         }
-        let manifest = bootstrap::manifest(&bootstrap::objects(bootstrap::ServingApproval::ByHand));
+        let manifest = bootstrap::manifest(&bootstrap::objects());
         self.text(&format!("{}/bootstrap.yaml", bring_up::FOLDER), manifest);
         // Secrets lie in /etc, where a seed can put them too.
         let link = FileContent::Symlink(TOKEN_SECRET.to_owned());

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Comma
 
 use kiln::kubernetes::{
     arguments::arguments,
-    bootstrap::{ServingApproval, manifest, objects, token_secret},
+    bootstrap::{manifest, objects, token_secret},
     etcd,
     files::{File, Secrets, files, services},
     flags::Component,
@@ -100,8 +100,7 @@ fn every_minor_has_exactly_the_arguments_and_files_of_its_golden() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/kubernetes");
     let mut all: Vec<(String, String)> =
         Minor::all().map(|minor| (format!("v{minor}.txt"), describe(minor))).collect();
-    let bootstrap = manifest(&objects(ServingApproval::Account("kiln-approver")))
-        + &manifest(&[token_secret(&token())]);
+    let bootstrap = manifest(&objects()) + &manifest(&[token_secret(&token())]);
     all.push(("bootstrap.yaml".to_owned(), bootstrap));
     if std::env::var_os("KILN_BLESS").is_some() {
         fs::create_dir_all(&folder).unwrap();
