@@ -68,7 +68,11 @@ fn describe(minor: Minor) -> String {
     for (name, companion) in [("containerd", Companion::Containerd), ("etcd", Companion::Etcd)] {
         let show = |release: Option<_>| release.map_or("any".to_owned(), |it| format!("{it}"));
         let (oldest, wish) = (companion.oldest(minor), companion.oldest_recommended(minor));
-        writeln!(text, "{name}: at least {}, better {}", show(oldest), show(wish)).unwrap();
+        write!(text, "{name}: at least {}, better {}", show(oldest), show(wish)).unwrap();
+        match companion.oldest_for_kubernetes(minor) {
+            own if own == oldest => writeln!(text).unwrap(),
+            own => writeln!(text, "; Kubernetes itself: {}", show(own)).unwrap(),
+        }
     }
     let mut seen = BTreeMap::new();
     for (title, machine, settings) in machines(minor) {
