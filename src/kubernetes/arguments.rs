@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::{
+    bring_up::PAUSE,
     flags::Component,
     settings::{API_PORT, ETC, Machine, PerHost, ProxyMode, Settings},
 };
@@ -268,6 +269,11 @@ fn kubelet(list: &mut List, settings: &Settings, role: Machine) {
         // Up to 1.23 'docker' is the default; 1.27 removed the flag.
         list.fixed("container-runtime", "remote");
         list.fixed("container-runtime-endpoint", RUNTIME_ENDPOINT);
+    }
+    if minor < 35 {
+        // Spares the image that every pod needs and no registry has, also where containerd is too
+        // old to say so (pinned images: containerd 1.7 and kubelet 1.23).
+        list.fixed("pod-infra-container-image", PAUSE);
     }
     list.host("node-ip", PerHost::Address);
     list.host("hostname-override", PerHost::Hostname);

@@ -227,6 +227,7 @@ impl Role<'_> {
         let modules = kernel_modules(self.kubernetes.proxy_mode);
         self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
         self.pod_network();
+        self.text(bring_up::LOADER, bring_up::LOADER_TEXT.to_owned());
         self.unit("kiln-images.service", bring_up::images_unit());
         self.allow(&["tcp 10250 from hosts", "tcp 10250 from pods"]);
     }

@@ -4,6 +4,8 @@
 //!
 //! `tests/golden/kubernetes/v1.NN.txt` has all of a minor; `KILN_BLESS=1` writes them anew.
 
+mod images;
+
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command};
 
 use kiln::kubernetes::{
