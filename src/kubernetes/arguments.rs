@@ -73,12 +73,9 @@ fn pki(name: &str) -> String {
 /// The arguments of a program, those that the person added last, sorted by name.
 pub fn arguments(component: Component, settings: &Settings, role: Machine) -> Vec<Argument> {
     let mut list = generated(component, settings, role);
-    let mut extra: Vec<_> = settings.extra.get(&component).into_iter().flatten().collect();
-    extra.sort_by_key(|flag| flag.name.trim_start_matches('-'));
-    for flag in extra {
-        let name = flag.name.trim_start_matches('-');
-        let value = ArgumentValue::Plain(flag.value.clone());
-        match list.0.iter_mut().find(|argument| argument.flag == name) {
+    for (name, value) in settings.extra.get(&component).into_iter().flatten() {
+        let value = ArgumentValue::Plain(value.clone());
+        match list.0.iter_mut().find(|argument| argument.flag == *name) {
             Some(argument) => argument.value = value,
             None => list.push(name, value, true),
         }

@@ -78,7 +78,7 @@ fn describe(minor: Minor) -> String {
     }
     let mut seen = BTreeMap::new();
     for (title, machine, settings) in machines(minor) {
-        assert_eq!(settings.check(), [], "{minor} {title}");
+        assert_eq!(settings.check(machine), [], "{minor} {title}");
         writeln!(text, "\n======== {title} ========").unwrap();
         for component in services(&settings, machine) {
             writeln!(text, "\n==== arguments of {component}").unwrap();
