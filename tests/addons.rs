@@ -69,10 +69,10 @@ fn every_add_on_of_the_repository_is_right_for_old_and_new_minors() {
         ("v1.36.0", format!("{ANY_MINOR}, ingress-nginx")),
     ] {
         let plans = planned(version, &addons);
-        for Addon { name, objects, pulled, .. } in &plan_of(&plans, "master").addons {
+        for Addon { name, objects, images, .. } in &plan_of(&plans, "master").addons {
             writeln!(text, "{version} {name}").unwrap();
             objects.iter().for_each(|object| writeln!(text, "  {object}").unwrap());
-            pulled.iter().for_each(|image| writeln!(text, "  from a registry: {image}").unwrap());
+            images.iter().for_each(|image| writeln!(text, "  with image {}", image.name).unwrap());
         }
     }
     let golden = repository().join("tests/golden/addons.txt");
@@ -83,6 +83,28 @@ fn every_add_on_of_the_repository_is_right_for_old_and_new_minors() {
     let folders = fs::read_dir(repository().join("addons")).unwrap();
     for folder in folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
         assert!(text.contains(&format!(" {folder}\n")), "no test checks addons/{folder}");
+    }
+}
+
+#[test]
+fn every_image_of_an_add_on_comes_with_the_nodes_and_none_beside_them() {
+    for (version, addons) in [
+        ("v1.20.2", ANY_MINOR.to_owned()),
+        ("v1.21.0", ANY_MINOR.to_owned()),
+        ("v1.36.0", format!("{ANY_MINOR}, ingress-nginx")),
+    ] {
+        let plans = planned(version, &addons);
+        let mut listed = 0;
+        for Addon { name, images, pulled, .. } in &plan_of(&plans, "master").addons {
+            assert_eq!(*pulled, [""; 0], "{version} {name}: nodes would ask a registry");
+            let text = applied(&plans, name);
+            for image in images {
+                let line = format!("image: {}\n", image.name);
+                assert!(text.contains(&line), "{version} {name}: no pod runs {}", image.name);
+            }
+            listed += images.len();
+        }
+        assert_eq!(plan_of(&plans, "node").profile.images.len(), listed, "{version}");
     }
 }
 

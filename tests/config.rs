@@ -47,6 +47,9 @@ etcd: { members: [m1] }
 hosts: { m1: { role: master, address: 10.9.0.1 }, n1: { role: node, address: 10.9.31.7 } }
 ";
 
+/// Flags that no program gets.
+const KUBERNETES_FLAGS: &[u8] = include_bytes!("config/flags.yaml");
+
 /// A container runtime whose overlay is not there.
 const STATIC_PODS: &[u8] = b"schema: 1
 name: c
@@ -255,6 +258,11 @@ const BAD: &[(&str, &[Change])] = &[
             b"packages: [haproxy]\nkernel: { package: linux }\n\
               debian: { from: { haproxy: trixie-updates, Nginx: forky, runc: For-ky, curl: sid } }\n",
         )],
+    ),
+    ("kubernetes-flags", &[Write("cluster.yaml", KUBERNETES_FLAGS)]),
+    (
+        "kubernetes-node-prefix",
+        &[kubernetes!("version: v1.30.1, network: none, node-prefix: 16")],
     ),
     ("kubernetes-future", &[kubernetes!("version: v1.37.0, node-version: v1.19.16")]),
     ("kubernetes-newer-nodes", &[kubernetes!("version: v1.30.1, node-version: v1.31.0")]),

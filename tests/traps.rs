@@ -430,7 +430,7 @@ fn nobody_is_made_a_superuser_by_what_a_new_cluster_is_given() {
     }
     assert!(n_found >= 2, "the objects and the token: {n_found}");
     // A load balancer may ask one question.
-    let all = bootstrap::objects(bootstrap::ServingApproval::ByHand);
+    let all = bootstrap::objects();
     let role = all.iter().map(ToString::to_string).find(|text| text.contains("nonResourceURLs"));
     let role = yaml(&role.unwrap());
     let rules = serde_json::json!([{ "nonResourceURLs": ["/readyz"], "verbs": ["get"] }]);

@@ -9,7 +9,7 @@ use std::{
 use super::{Cluster, release};
 use crate::{
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
-    kubernetes::{NODE, requirements},
+    kubernetes::{MASTER, NODE, role, settings::Subject},
     yaml::Node,
 };
 
@@ -261,9 +261,28 @@ impl Check<'_> {
     fn kubernetes(&self) {
         let Some(kubernetes) = &self.cluster.kubernetes else { return };
         release::check(kubernetes, self.node, self.problems);
-        let (mode, minor) = (kubernetes.proxy_mode, kubernetes.version_of(NODE).minor);
-        if let Err(complaint) = requirements::check_proxy_mode(mode, minor) {
-            self.problems.add(complaint.at(self.node.place(&["kubernetes", "proxy-mode"])));
+        let mut seen = Vec::new();
+        for role in [NODE, MASTER] {
+            let settings = role::settings(self.cluster, role).zip(role::machine(role));
+            let Some((settings, machine)) = settings else { continue };
+            for finding in settings.check(machine) {
+                // What is wrong on both is wrong once.
+                if !seen.contains(&finding) {
+                    seen.push(finding.clone());
+                    self.problems.add(finding.complaint.at(self.subject(&finding.subject)));
+                }
+            }
+        }
+    }
+
+    /// Where the cluster file says it.
+    fn subject(&self, subject: &Subject) -> &Span {
+        match subject {
+            Subject::ProxyMode => self.node.place(&["kubernetes", "proxy-mode"]),
+            Subject::NodePrefix => self.node.place(&["kubernetes", "node-prefix"]),
+            Subject::Flag(component, name) => {
+                self.node.key(&["kubernetes", "flags", component.name(), name])
+            }
         }
     }
 

@@ -24,6 +24,7 @@ pub use self::{
 use crate::{
     kubernetes::{
         MASTER, NODE,
+        extra::Flags,
         pod_network::PodNetwork,
         release::Source,
         requirements,
@@ -146,6 +147,9 @@ pub struct Kubernetes {
     /// Prefix length of the part of `networks.pods` that each node gets.
     pub node_prefix: u8,
     pub network: PodNetwork,
+    /// Flags that people add, by program.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub flags: Flags,
     /// Names of folders of `addons/`, in the order in which they are applied.
     pub addons: Vec<String>,
 }

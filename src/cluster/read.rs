@@ -7,7 +7,12 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, quoted},
-    kubernetes::{addons, pod_network::PodNetwork, static_pods},
+    kubernetes::{
+        addons,
+        extra::{self, Flags},
+        pod_network::PodNetwork,
+        static_pods,
+    },
     names,
     workspace::Workspace,
     yaml::{
@@ -138,6 +143,7 @@ fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
     let proxy_mode = fields.or("proxy-mode", ProxyMode::Ipvs, choice(&modes));
     let node_prefix = fields.or("node-prefix", 24, number(8..=30));
     let network = fields.or("network", PodNetwork::Routed, choice(&PodNetwork::WORDS));
+    let flags = fields.or("flags", Default::default(), flags);
     let addons = fields.or("addons", Vec::new(), list(checked(names::addon)));
     Some(Kubernetes {
         version: version?,
@@ -148,7 +154,17 @@ fn kubernetes(fields: &Fields<'_>) -> Option<Kubernetes> {
         proxy_mode: proxy_mode?,
         node_prefix: node_prefix?,
         network: network?,
+        flags: flags?,
         addons: addons?,
+    })
+}
+
+/// Values by flag, by program.
+fn flags(node: &Node, problems: &Problems) -> Option<Flags> {
+    by_name(node, problems, extra::program, |_, _, node, problems| {
+        by_name(node, problems, extra::name, |_, _, node, problems| {
+            checked(extra::value)(node, problems)
+        })
     })
 }
 

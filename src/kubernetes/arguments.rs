@@ -7,6 +7,7 @@
 use std::fmt;
 
 use super::{
+    bring_up::PAUSE,
     flags::Component,
     settings::{API_PORT, ETC, Machine, PerHost, ProxyMode, Settings},
 };
@@ -72,12 +73,9 @@ fn pki(name: &str) -> String {
 /// The arguments of a program, those that the person added last, sorted by name.
 pub fn arguments(component: Component, settings: &Settings, role: Machine) -> Vec<Argument> {
     let mut list = generated(component, settings, role);
-    let mut extra: Vec<_> = settings.extra.get(&component).into_iter().flatten().collect();
-    extra.sort_by_key(|flag| flag.name.trim_start_matches('-'));
-    for flag in extra {
-        let name = flag.name.trim_start_matches('-');
-        let value = ArgumentValue::Plain(flag.value.clone());
-        match list.0.iter_mut().find(|argument| argument.flag == name) {
+    for (name, value) in settings.extra.get(&component).into_iter().flatten() {
+        let value = ArgumentValue::Plain(value.clone());
+        match list.0.iter_mut().find(|argument| argument.flag == *name) {
             Some(argument) => argument.value = value,
             None => list.push(name, value, true),
         }
@@ -268,6 +266,11 @@ fn kubelet(list: &mut List, settings: &Settings, role: Machine) {
         // Up to 1.23 'docker' is the default; 1.27 removed the flag.
         list.fixed("container-runtime", "remote");
         list.fixed("container-runtime-endpoint", RUNTIME_ENDPOINT);
+    }
+    if minor < 35 {
+        // Spares the image that every pod needs and no registry has, also where containerd is too
+        // old to say so (pinned images: containerd 1.7 and kubelet 1.23).
+        list.fixed("pod-infra-container-image", PAUSE);
     }
     list.host("node-ip", PerHost::Address);
     list.host("hostname-override", PerHost::Hostname);

@@ -2,8 +2,9 @@
 //! The objects that a new cluster needs before its first node can join.
 //!
 //! Kubelets ask for a client certificate with a bootstrap token; the controller-manager approves
-//! what looks like a node's own. Nothing built in approves a kubelet's serving certificate: see
-//! [`ServingApproval`].
+//! what looks like a node's own. Nothing built in approves a kubelet's serving certificate, and
+//! without one `kubectl logs` and `exec` fail: `kiln-approve.service` does, by a certificate of its
+//! own, so no object here gives anybody that right.
 
 use super::{
     document::{Value, map},
@@ -15,17 +16,6 @@ const RBAC: &str = "rbac.authorization.k8s.io/v1";
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
 /// The user that load balancers check API servers as, and what it is allowed.
 pub const HEALTH_CHECK: &str = "kiln:lb-healthcheck";
-
-/// Who approves serving certificates of kubelets. The signer `kubernetes.io/kubelet-serving` has
-/// no approver of its own: without one, `kubectl logs` and `exec` fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ServingApproval {
-    /// A person, by `kubectl certificate approve`.
-    ByHand,
-    /// A program that runs as this service account of `kube-system` and compares a request with
-    /// the cluster file. It gets the right to approve for that one signer.
-    Account(&'static str),
-}
 
 fn binding(name: &str, role: &str, subjects: Vec<Value>) -> Value {
     let role = map([
@@ -82,36 +72,6 @@ fn health_check() -> Vec<Value> {
     vec![role, binding(HEALTH_CHECK, HEALTH_CHECK, vec![subject("User", HEALTH_CHECK)])]
 }
 
-fn serving(account: &str) -> Vec<Value> {
-    let rule = |group: &str, resources: &[&str], names: &[&str], verbs: &[&str]| {
-        let list = |items: &[&str]| super::document::texts(items.iter().copied());
-        let rule = map([("apiGroups", list(&[group])), ("resources", list(resources))]);
-        let rule = if names.is_empty() { rule } else { rule.with("resourceNames", list(names)) };
-        rule.with("verbs", list(verbs))
-    };
-    let certificates = "certificates.k8s.io";
-    let role = map([
-        ("apiVersion", RBAC.into()),
-        ("kind", "ClusterRole".into()),
-        ("metadata", map([("name", "kiln:node-serving-approver".into())])),
-        (
-            "rules",
-            vec![
-                rule(certificates, &["certificatesigningrequests"], &[], &["get", "list", "watch"]),
-                rule(certificates, &["certificatesigningrequests/approval"], &[], &["update"]),
-                rule(certificates, &["signers"], &["kubernetes.io/kubelet-serving"], &["approve"]),
-            ]
-            .into(),
-        ),
-    ]);
-    let who = map([
-        ("kind", "ServiceAccount".into()),
-        ("name", account.into()),
-        ("namespace", "kube-system".into()),
-    ]);
-    vec![role, binding("kiln:node-serving-approver", "kiln:node-serving-approver", vec![who])]
-}
-
 /// The secret that makes a token valid until it expires.
 pub fn token_secret(token: &BootstrapToken) -> Value {
     let metadata = map([
@@ -141,12 +101,9 @@ pub fn manifest(documents: &[Value]) -> String {
 }
 
 /// Everything but the token, which is a secret and short-lived.
-pub fn objects(approval: ServingApproval) -> Vec<Value> {
+pub fn objects() -> Vec<Value> {
     let mut all = bindings();
     all.extend(health_check());
-    if let ServingApproval::Account(account) = approval {
-        all.extend(serving(account));
-    }
     all
 }
 
@@ -157,13 +114,13 @@ mod tests {
 
     #[test]
     fn objects_use_stable_versions_and_make_nobody_a_superuser() {
-        let text = manifest(&objects(ServingApproval::Account("approver")));
+        let text = manifest(&objects());
         for version in text.lines().filter_map(|line| line.strip_prefix("apiVersion: ")) {
             assert_eq!(version, RBAC);
         }
         assert!(!text.contains("cluster-admin") && !text.contains("system:masters"));
-        assert!(text.contains("resourceNames:\n      - kubernetes.io/kubelet-serving"), "{text}");
-        assert_eq!(manifest(&objects(ServingApproval::ByHand)).matches("---\n").count(), 6);
+        assert!(!text.contains("kubelet-serving"), "{text}");
+        assert_eq!(text.matches("---\n").count(), 6);
     }
 
     #[test]

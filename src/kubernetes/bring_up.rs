@@ -16,6 +16,13 @@ pub const FOLDER: &str = "/usr/lib/kiln/bring-up";
 pub const KUBECONFIG: &str = "/etc/kubernetes/bring-up.conf";
 /// Images that containerd knows from the start, as archives.
 pub const IMAGES: &str = "/usr/lib/kiln/images";
+/// The names of the images in these archives, a line each.
+pub const IMAGE_NAMES: &str = "/usr/lib/kiln/images/names";
+/// What puts them into containerd.
+pub const LOADER: &str = "/usr/lib/kiln/load-images";
+pub const LOADER_TEXT: &str = include_str!("load-images.sh");
+/// The image that holds a pod's namespaces; overlays/containerd names it too.
+pub const PAUSE: &str = "localhost/pause:1";
 
 /// The kubeconfig of the units, as first boot's template.
 pub fn kubeconfig(settings: &Settings) -> String {
@@ -93,12 +100,17 @@ pub fn images_unit() -> String {
         .section("Service")
         .set("Type", "oneshot")
         .set("RemainAfterExit", "yes")
-        .set(
-            "ExecStart",
-            format_args!(
-                "/bin/sh -c 'for image in {IMAGES}/*.tar; do \
-                 ctr --namespace=k8s.io images import \"$$image\" || exit; done'"
-            ),
-        )
+        .set("ExecStart", format_args!("/bin/sh {LOADER} {IMAGES}"))
         .wanted()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containerd_and_the_kubelet_are_told_one_name_of_the_pause_image() {
+        let config = include_str!("../../overlays/containerd/etc/containerd/config.toml");
+        assert!(config.contains(&format!("sandbox_image = \"{PAUSE}\"\n")), "{config}");
+    }
 }

@@ -118,7 +118,8 @@ mod tests {
         let error = check("v1.28.0", MASTER, "etcd-server", "3.3.25+dfsg-6").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "package 'etcd-server' 3.3.25+dfsg-6 is too old: Kubernetes 1.28 needs 3.4.13 or newer"
+            "package 'etcd-server' 3.3.25+dfsg-6 is too old: Kubernetes 1.28 needs 3.4.13, and what \
+             Kiln writes ('allowed-cn' of etcd.json) needs 3.5.15 or newer"
         );
         let error = check("v1.20.2", NODE, "containernetworking-plugins", "0.9.0-1").unwrap_err();
         assert_eq!(
@@ -181,6 +182,7 @@ mod tests {
         let cluster = cluster(versions);
         let check = |package, version| super::check(&cluster, NODE, [(package, version)]).is_ok();
         assert!(check("containerd", "1.5.9"));
-        assert!(!check("etcd-server", "3.4.12"));
+        assert!(!check("etcd-server", "3.5.14-1"));
+        assert!(check("etcd-server", "3.5.15-1"));
     }
 }

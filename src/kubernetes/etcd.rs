@@ -35,6 +35,7 @@ pub fn config(cluster: &Cluster) -> String {
         map.insert("key-file".to_owned(), json!(format!("{PKI}/{name}.key")));
         map.insert("trusted-ca-file".to_owned(), json!(format!("{PKI}/ca.crt")));
         map.insert("client-cert-auth".to_owned(), json!(true));
+        // A list since 3.5.15; `requirements` refuses an etcd that would ignore it.
         map.extend(allowed.map(|name| ("allowed-cn".to_owned(), json!([name]))));
         Value::Object(map)
     };

@@ -76,6 +76,15 @@ pub fn services(settings: &Settings, machine: Machine) -> Vec<Component> {
     }
 }
 
+/// The programs that a machine runs, as services or as pods.
+pub fn programs(settings: &Settings, machine: Machine) -> Vec<Component> {
+    let mut programs = services(settings, machine);
+    if machine == Machine::ControlPlane && settings.control_plane == ControlPlane::StaticPods {
+        programs.extend(pods::COMPONENTS);
+    }
+    programs
+}
+
 /// The files of a machine, sorted by path; without `secrets` those that everybody may know. The
 /// settings have been checked.
 pub fn files(settings: &Settings, machine: Machine, secrets: Option<Secrets<'_>>) -> Vec<File> {

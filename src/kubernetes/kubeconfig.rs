@@ -80,7 +80,11 @@ pub fn kubeconfig(
 
 /// One that trusts what the machine trusts.
 fn config(cluster: &str, server: &str, user: &str, credentials: &Credentials<'_>) -> Value {
-    kubeconfig(cluster, server, Trust::File(format!("{ETC}/pki/ca.crt")), user, credentials)
+    kubeconfig(cluster, server, Trust::File(authority()), user, credentials)
+}
+
+fn authority() -> String {
+    format!("{ETC}/pki/ca.crt")
 }
 
 /// The API server of the same machine.
@@ -88,24 +92,45 @@ fn local() -> String {
     format!("https://{}:{API_PORT}", PerHost::Address)
 }
 
-/// The kubeconfig of controller-manager, scheduler or kube-proxy, by its own certificate.
-pub fn of(component: Component, settings: &Settings) -> Option<Value> {
-    let (name, user, server) = match component {
-        Component::ControllerManager => {
-            ("controller-manager", "system:kube-controller-manager", local())
-        }
-        Component::Scheduler => ("scheduler", "system:kube-scheduler", local()),
-        Component::KubeProxy => ("kube-proxy", "system:kube-proxy", settings.endpoint_url()),
-        Component::ApiServer | Component::Kubelet => return None,
-    };
-    let key = match component {
+/// What the kubeconfigs of the machine's own programs are called.
+const fn name_of(component: Component) -> Option<&'static str> {
+    match component {
+        Component::ControllerManager => Some("controller-manager"),
+        Component::Scheduler => Some("scheduler"),
+        Component::KubeProxy => Some("kube-proxy"),
+        Component::ApiServer | Component::Kubelet => None,
+    }
+}
+
+fn own_certificate(name: &str) -> String {
+    format!("{ETC}/pki/{name}.crt")
+}
+
+fn own_key(component: Component, name: &str, settings: &Settings) -> String {
+    match component {
         // kube-proxy is root: it changes the kernel's tables.
         Component::KubeProxy => format!("{ETC}/pki/{name}.key"),
         _ => settings.secret_path(component, &format!("pki/{name}.key")),
+    }
+}
+
+/// The files that a program's kubeconfig names.
+pub fn files(component: Component, settings: &Settings) -> Vec<String> {
+    let Some(name) = name_of(component) else { return Vec::new() };
+    vec![authority(), own_certificate(name), own_key(component, name, settings)]
+}
+
+/// The kubeconfig of controller-manager, scheduler or kube-proxy, by its own certificate.
+pub fn of(component: Component, settings: &Settings) -> Option<Value> {
+    let name = name_of(component)?;
+    let server = match component {
+        Component::KubeProxy => settings.endpoint_url(),
+        _ => local(),
     };
-    let credentials =
-        Credentials::Certificate { certificate: format!("{ETC}/pki/{name}.crt"), key };
-    Some(config(&settings.cluster, &server, user, &credentials))
+    let key = own_key(component, name, settings);
+    let credentials = Credentials::Certificate { certificate: own_certificate(name), key };
+    let user = format!("system:{component}");
+    Some(config(&settings.cluster, &server, &user, &credentials))
 }
 
 /// What a kubelet asks for its first certificate with; the same on every machine, so that no

@@ -27,6 +27,7 @@ pub mod companions;
 pub mod configs;
 pub mod document;
 pub mod etcd;
+pub mod extra;
 pub mod files;
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -4,12 +4,15 @@
 //! Their images are made of the same programs and lie in the machine's own containerd, so they
 //! are never pulled.
 
+use std::collections::BTreeSet;
+
 use super::{
     arguments::{
-        AUDIT_FOLDER, VOLUME_PLUGINS, arguments, has_authentication_config, has_scheduler_config,
+        AUDIT_FOLDER, ArgumentValue, VOLUME_PLUGINS, arguments, has_authentication_config,
     },
     document::{Value, map, texts},
     flags::Component,
+    kubeconfig,
     settings::{API_PORT, ETC, Machine, PerHost, Settings},
 };
 
@@ -24,47 +27,61 @@ pub fn image(component: Component, settings: &Settings) -> String {
 
 /// A file or folder of the machine.
 struct Mount {
-    name: &'static str,
+    name: String,
     path: String,
     kind: &'static str,
     is_read_only: bool,
 }
 
-fn read(name: &'static str, file: &str, kind: &'static str) -> Mount {
-    Mount { name, path: format!("{ETC}/{file}"), kind, is_read_only: true }
+/// The files that a program reads: what its arguments name, and what its kubeconfig does. Each is
+/// mounted by itself, so that none of the three programs can read the keys of another.
+fn reads(component: Component, settings: &Settings) -> BTreeSet<String> {
+    let written = written(component).map(|(_, path)| path);
+    let mut files: BTreeSet<String> = kubeconfig::files(component, settings).into_iter().collect();
+    for argument in arguments(component, settings, Machine::ControlPlane) {
+        let ArgumentValue::Plain(value) = argument.value else { continue };
+        let paths = value.split(',').filter(|path| path.starts_with('/'));
+        let paths = paths.filter(|path| !written.is_some_and(|folder| path.starts_with(folder)));
+        files.extend(paths.map(str::to_owned));
+    }
+    files
+}
+
+/// The folder that a program writes to, with the name of its volume.
+fn written(component: Component) -> Option<(&'static str, &'static str)> {
+    match component {
+        Component::ApiServer => Some(("audit", AUDIT_FOLDER)),
+        Component::ControllerManager => Some(("volume-plugins", VOLUME_PLUGINS)),
+        _ => None,
+    }
 }
 
 fn mounts(component: Component, settings: &Settings) -> Vec<Mount> {
-    let mut mounts = vec![read("pki", "pki", "Directory")];
-    let written = |name, path: &str| Mount {
-        name,
+    let mut names = BTreeSet::new();
+    let mut mounts = Vec::new();
+    for (path, number) in reads(component, settings).into_iter().zip(1..) {
+        let mut name = volume(&path);
+        if !names.insert(name.clone()) {
+            name = format!("file-{number}");
+        }
+        mounts.push(Mount { name, path, kind: "File", is_read_only: true });
+    }
+    mounts.extend(written(component).map(|(name, path)| Mount {
+        name: name.to_owned(),
         path: path.to_owned(),
         kind: "DirectoryOrCreate",
         is_read_only: false,
-    };
-    match component {
-        Component::ApiServer => {
-            mounts.push(read("audit-policy", "audit-policy.yaml", "File"));
-            mounts.push(written("audit", AUDIT_FOLDER));
-            if has_authentication_config(settings) {
-                mounts.push(read("authentication", "authentication.yaml", "File"));
-            }
-            if settings.encrypts_secrets {
-                mounts.push(read("encryption", "encryption.yaml", "File"));
-            }
-        }
-        Component::ControllerManager => {
-            mounts.push(read("kubeconfig", "controller-manager.conf", "File"));
-            mounts.push(written("volume-plugins", VOLUME_PLUGINS));
-        }
-        _ => {
-            mounts.push(read("kubeconfig", "scheduler.conf", "File"));
-            if has_scheduler_config(settings) {
-                mounts.push(read("config", "scheduler.yaml", "File"));
-            }
-        }
-    }
+    }));
     mounts
+}
+
+/// A volume's name, which is a DNS label: the end of its path.
+fn volume(path: &str) -> String {
+    const LONGEST: usize = 63;
+    let label = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name: String = path.trim_start_matches(ETC).chars().map(label).collect();
+    let start = name.len().saturating_sub(LONGEST);
+    name[start..].trim_matches('-').to_owned()
 }
 
 /// A check of the port that a program serves on. Before 1.32 the API server answers nobody
@@ -183,7 +200,11 @@ pub fn pod(component: Component, settings: &Settings) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::settings::{ControlPlane, tests::settings};
+    use crate::kubernetes::{
+        arguments::secrets,
+        settings::{ControlPlane, tests::settings},
+        version::Minor,
+    };
 
     fn text(component: Component, version: &str) -> String {
         let mut settings = settings(version);
@@ -208,6 +229,54 @@ mod tests {
             assert_eq!(written, expected);
             assert!(text.contains("readOnlyRootFilesystem: true"));
         }
+    }
+
+    /// The paths of a pod's volumes.
+    fn volumes(component: Component, settings: &Settings) -> BTreeSet<String> {
+        let mounts = mounts(component, settings);
+        let names: BTreeSet<&String> = mounts.iter().map(|mount| &mount.name).collect();
+        assert_eq!(names.len(), mounts.len(), "a name for each");
+        mounts.iter().map(|mount| mount.path.clone()).collect()
+    }
+
+    #[test]
+    fn a_pod_sees_its_own_secrets_and_no_other_and_no_folder_of_them() {
+        for minor in Minor::all() {
+            let mut settings = settings(&format!("v{minor}.0"));
+            settings.control_plane = ControlPlane::StaticPods;
+            for component in COMPONENTS {
+                let own = secrets(component, &settings);
+                let own: BTreeSet<String> =
+                    own.iter().map(|name| format!("{ETC}/{name}")).collect();
+                let volumes = volumes(component, &settings);
+                let is_secret =
+                    |path: &&String| path.ends_with(".key") || path.ends_with("/encryption.yaml");
+                let seen: BTreeSet<String> = volumes.iter().filter(is_secret).cloned().collect();
+                assert_eq!(seen, own, "{minor} {component}");
+                for folder in [ETC, "/etc/kubernetes/pki", "/"] {
+                    assert!(!volumes.contains(folder), "{minor} {component} {folder}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_flag_of_a_person_names_is_there_to_be_read() {
+        let mut settings = settings("v1.30.0");
+        settings.control_plane = ControlPlane::StaticPods;
+        let flag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let flags = [
+            flag("oidc-ca-file", "/etc/kubernetes/pki/OIDC-ca.crt"),
+            flag("tls-sni-cert-key", "/etc/kubernetes/pki/oidc.ca.crt,/srv/a.key"),
+            flag("event-ttl", "2h"),
+        ];
+        settings.extra = [(Component::ApiServer, flags.into())].into();
+        let volumes = volumes(Component::ApiServer, &settings);
+        for path in ["pki/OIDC-ca.crt", "pki/oidc.ca.crt"] {
+            assert!(volumes.contains(&format!("{ETC}/{path}")), "{path}");
+        }
+        assert!(volumes.contains("/srv/a.key"));
+        assert_eq!(volume(&format!("/{}", "a/".repeat(40))).len(), 61);
     }
 
     #[test]

@@ -78,14 +78,14 @@ impl Companion {
         }
     }
 
-    /// The oldest release that Kiln takes.
+    /// The oldest release that Kubernetes takes, or whatever else asks for it.
     ///
     /// containerd: 1.26 dropped CRI v1alpha2, and containerd speaks v1 since 1.6. That the
     /// kubelet falls back when `RuntimeConfig` is missing ends with 1.38 (website PR 55954), so
     /// 1.7 is good for every minor here; v1.36.2 ran with 1.7.24. etcd: kubeadm's
     /// `MinExternalEtcdVersion`, 3.2.18 in v1.20.2 and 3.4.13 in 1.28 (PR 118733). The plugins speak
     /// version 1.0.0 of CNI, which `pod_network` writes, since their own 1.0.0.
-    const fn minimum(self) -> &'static [Row<Release>] {
+    const fn needed(self) -> &'static [Row<Release>] {
         match self {
             Self::Containerd => const { &[row(26, Release(1, 6, 0))] },
             Self::Etcd => const { &[row(20, Release(3, 2, 18)), row(28, Release(3, 4, 13))] },
@@ -93,9 +93,21 @@ impl Companion {
         }
     }
 
+    /// The oldest release that understands what Kiln writes.
+    ///
+    /// etcd: the list `allowed-cn` of the configuration file, without which every client's certificate
+    /// would make a peer. Before 3.5.14 the key is ignored (PR 18063), and 3.5.14 takes a text only
+    /// (PR 18160, in 3.5.15; both of etcd-io/etcd).
+    const fn understands(self) -> Option<(Release, &'static str)> {
+        match self {
+            Self::Etcd => Some((Release(3, 5, 15), "'allowed-cn' of etcd.json")),
+            Self::Containerd | Self::CniPlugins => None,
+        }
+    }
+
     /// The oldest release that upstream recommends with that minor: containerd's support matrix
-    /// (containerd.io `releases.md`, known up to 1.31); the etcd of kubeadm 1.20, and the oldest
-    /// that kubeadm takes since 1.35. A wish, not a need: v1.36.2 ran with etcd 3.5.16.
+    /// (containerd.io `releases.md`, known up to 1.31); the oldest etcd that kubeadm takes since
+    /// 1.35. A wish, not a need: v1.36.2 ran with etcd 3.5.16.
     const fn recommended(self) -> &'static [Row<Release>] {
         match self {
             Self::Containerd => {
@@ -109,13 +121,19 @@ impl Companion {
                     ]
                 }
             }
-            Self::Etcd => const { &[row(20, Release(3, 4, 13)), row(35, Release(3, 5, 24))] },
+            Self::Etcd => const { &[row(35, Release(3, 5, 24))] },
             Self::CniPlugins => &[],
         }
     }
 
+    /// The oldest release that Kubernetes takes.
+    pub fn oldest_for_kubernetes(self, minor: Minor) -> Option<Release> {
+        find(self.needed(), minor)
+    }
+
+    /// The oldest release that Kiln takes.
     pub fn oldest(self, minor: Minor) -> Option<Release> {
-        find(self.minimum(), minor)
+        self.oldest_for_kubernetes(minor).max(self.understands().map(|(release, _)| release))
     }
 
     /// A build may say that a newer one would be better.
@@ -123,11 +141,15 @@ impl Companion {
         find(self.recommended(), minor)
     }
 
-    /// What wants it, for messages.
+    /// What wants the oldest release, for messages: it stands before its number.
     pub fn needs(self, minor: Minor) -> String {
-        match self {
-            Self::CniPlugins => "the pods' network (CNI 1.0.0) needs".to_owned(),
-            Self::Containerd | Self::Etcd => format!("Kubernetes {minor} needs"),
+        let kubernetes = format!("Kubernetes {minor} needs");
+        match (self, self.oldest_for_kubernetes(minor), self.understands()) {
+            (Self::CniPlugins, ..) => "the pods' network (CNI 1.0.0) needs".to_owned(),
+            (_, Some(needed), Some((release, what))) if needed < release => {
+                format!("{kubernetes} {needed}, and what Kiln writes ({what}) needs")
+            }
+            _ => kubernetes,
         }
     }
 
@@ -151,7 +173,7 @@ impl Companion {
         })?;
         match self.oldest(minor) {
             Some(oldest) if release < oldest => Err(Complaint::new(
-                format!("{name} {release} is too old for Kubernetes {minor}"),
+                format!("{name} {release} is too old: {} {oldest} or newer", self.needs(minor)),
                 format!("take {name} {oldest} or newer"),
             )),
             _ => Ok(()),
@@ -220,10 +242,30 @@ mod tests {
     #[test]
     fn an_old_companion_is_refused() {
         let complaint = Companion::Containerd.check(minor(26), "1.5.9").unwrap_err();
-        assert_eq!(complaint.what, "containerd 1.5.9 is too old for Kubernetes 1.26");
+        assert_eq!(
+            complaint.what,
+            "containerd 1.5.9 is too old: Kubernetes 1.26 needs 1.6.0 or newer"
+        );
         assert!(Companion::Containerd.check(minor(25), "1.5.9").is_ok());
         assert!(Companion::Etcd.check(minor(28), "3.3.25").is_err());
         assert!(Companion::Etcd.check(minor(28), "new").is_err());
+    }
+
+    #[test]
+    fn an_etcd_that_would_take_every_client_for_a_peer_is_refused_with_every_minor() {
+        for minor in Minor::all() {
+            assert!(Companion::Etcd.oldest_for_kubernetes(minor) < Companion::Etcd.oldest(minor));
+            for version in ["3.4.23+dfsg-4", "3.5.14-1"] {
+                assert!(Companion::Etcd.check(minor, version).is_err(), "{minor} {version}");
+            }
+            assert_eq!(Companion::Etcd.check(minor, "3.5.15"), Ok(()));
+        }
+        let complaint = Companion::Etcd.check(minor(28), "3.4.23").unwrap_err();
+        assert_eq!(
+            complaint.what,
+            "etcd 3.4.23 is too old: Kubernetes 1.28 needs 3.4.13, and what Kiln writes \
+             ('allowed-cn' of etcd.json) needs 3.5.15 or newer"
+        );
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn settings(cluster: &Cluster, role: &str) -> Option<Settings> {
         pod_network: kubernetes.network,
         encrypts_secrets: true,
         programs: "/usr/bin".to_owned(),
-        extra: Default::default(),
+        extra: kubernetes.flags.clone(),
     })
 }
 
@@ -146,7 +146,8 @@ fn secret(path: &str, mode: u16, kind: Kind, text: String) -> NodeFile {
     NodeFile { path: path.to_owned(), mode, owner: "root", kind, content: text.into_bytes() }
 }
 
-fn machine(role: &str) -> Option<Machine> {
+/// What hosts of a role are for Kubernetes; none if they do not run it.
+pub fn machine(role: &str) -> Option<Machine> {
     match role {
         MASTER => Some(Machine::ControlPlane),
         NODE => Some(Machine::Node),
@@ -204,7 +205,7 @@ impl Role<'_> {
             }
             ControlPlane::StaticPods => self.pods(),
         }
-        let manifest = bootstrap::manifest(&bootstrap::objects(bootstrap::ServingApproval::ByHand));
+        let manifest = bootstrap::manifest(&bootstrap::objects());
         self.text(&format!("{}/bootstrap.yaml", bring_up::FOLDER), manifest);
         // Secrets lie in /etc, where a seed can put them too.
         let link = FileContent::Symlink(TOKEN_SECRET.to_owned());
@@ -227,6 +228,7 @@ impl Role<'_> {
         let modules = kernel_modules(self.kubernetes.proxy_mode);
         self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
         self.pod_network();
+        self.text(bring_up::LOADER, bring_up::LOADER_TEXT.to_owned());
         self.unit("kiln-images.service", bring_up::images_unit());
         self.allow(&["tcp 10250 from hosts", "tcp 10250 from pods"]);
     }
@@ -321,8 +323,9 @@ mod tests {
     use crate::{
         cluster::Cluster,
         kubernetes::{
-            etcd,
+            etcd, files,
             fixture::{SYSTEMD, planned},
+            flags::Component,
         },
         profile::{FileContent, Profile},
         seed,
@@ -366,6 +369,27 @@ mod tests {
         node.overlays.push(etcd::OVERLAY.to_owned());
         super::extend(&cluster, &mut node);
         assert!(!node.files.contains_key(&path) && !node.files.is_empty());
+    }
+
+    #[test]
+    fn a_flag_of_the_cluster_file_reaches_its_program_and_no_other() {
+        for (role, program) in [("master", Component::ApiServer), ("node", Component::Kubelet)] {
+            let (mut cluster, mut profile) = cluster_and(role);
+            let kubernetes = cluster.kubernetes.as_mut().unwrap();
+            assert!(!serde_json::to_string(&kubernetes).unwrap().contains("flags"));
+            kubernetes.flags = [(program, [("v".to_owned(), "4".to_owned())].into())].into();
+            let json = serde_json::to_value(&kubernetes).unwrap();
+            assert_eq!(json["flags"], json!({ program.name(): { "v": "4" } }));
+            profile.files.clear();
+            super::extend(&cluster, &mut profile);
+            for service in files::services(
+                &super::settings(&cluster, role).unwrap(),
+                super::machine(role).unwrap(),
+            ) {
+                let unit = text(&profile, &format!("/usr/lib/systemd/system/{service}.service"));
+                assert_eq!(unit.contains(" --v=4\n"), service == program, "{unit}");
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! they are [`PerHost`], which prints as a first-boot template's expression.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
 };
@@ -14,12 +14,14 @@ use serde::Serialize;
 
 use super::{
     etcd::CLIENT_PORT,
-    flags::{Component, check_extra},
+    extra::{self, Flags},
+    files,
+    flags::Component,
     pod_network::PodNetwork,
     requirements,
     version::Version,
 };
-use crate::{cluster::Cidr, diagnostic::quoted, names, yaml::fields::Complaint};
+use crate::{cluster::Cidr, yaml::fields::Complaint};
 
 /// A fact of the host, known at first boot only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,15 +124,23 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A flag that the person added.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtraFlag {
-    /// With or without its dashes.
-    pub name: String,
-    pub value: String,
+/// What a finding is about: a key of the cluster file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    ProxyMode,
+    NodePrefix,
+    Flag(Component, String),
 }
 
-/// Everything that the generators know. [`Settings::check`] says whether it can work.
+/// Why nothing good can be generated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub subject: Subject,
+    pub complaint: Complaint,
+}
+
+/// Everything that the generators know. The reader of the cluster file has looked at each part, and
+/// [`Settings::check`] says whether the version can do all of it.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub version: Version,
@@ -146,83 +156,45 @@ pub struct Settings {
     pub encrypts_secrets: bool,
     /// The folder of the programs.
     pub programs: String,
-    pub extra: BTreeMap<Component, Vec<ExtraFlag>>,
+    /// What people add.
+    pub extra: Flags,
 }
 
 impl Settings {
-    /// Every reason why nothing good can be generated.
-    pub fn check(&self) -> Vec<Complaint> {
+    /// Every reason why nothing good can be generated for a machine.
+    pub fn check(&self, machine: Machine) -> Vec<Finding> {
         let mut found = Vec::new();
-        found.extend(names::label(&self.cluster).err());
-        found.extend(names::domain(&self.networks.domain).err());
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-        if !self.programs.starts_with('/') || !self.programs.chars().all(is_plain) {
-            found.push(Complaint::new(
-                format!("{} is no folder of programs", quoted(&self.programs)),
-                "write an absolute path of letters, digits, '.', '_' and '-'",
-            ));
-        }
-        found.extend(requirements::check_proxy_mode(self.proxy_mode, self.version.minor).err());
-        self.check_networks(&mut found);
-        for (component, flags) in &self.extra {
-            let mut seen = BTreeSet::new();
-            for flag in flags {
-                if let Err(complaint) = self.check_flag(*component, flag) {
-                    found.push(complaint);
-                } else if !seen.insert(flag.name.trim_start_matches('-')) {
-                    found.push(Complaint::new(
-                        format!("flag {} of {component} stands here twice", quoted(&flag.name)),
-                        "remove one",
-                    ));
-                }
+        let mut add = |subject, result: Result<(), Complaint>| {
+            found.extend(result.err().map(|complaint| Finding { subject, complaint }));
+        };
+        add(Subject::NodePrefix, self.check_node_prefix());
+        for component in files::programs(self, machine) {
+            if component == Component::KubeProxy {
+                let minor = self.version.minor;
+                let result = requirements::check_proxy_mode(self.proxy_mode, minor);
+                add(Subject::ProxyMode, result);
+            }
+            for name in self.extra.get(&component).into_iter().flat_map(BTreeMap::keys) {
+                let subject = Subject::Flag(component, name.clone());
+                add(subject, extra::check(component, self, name));
             }
         }
         found
     }
 
-    fn check_networks(&self, found: &mut Vec<Complaint>) {
-        let Networks { pods, services, dns, node_prefix, .. } = &self.networks;
-        if pods.overlaps(services) {
-            found.push(Complaint::new(
-                format!("network 'pods' ({pods}) overlaps network 'services' ({services})"),
-                "give each network addresses of its own",
-            ));
+    /// Where the controller-manager gives out ranges it refuses to split a network into more than
+    /// 2^16 parts. Where hosts' addresses decide, each host is asked.
+    fn check_node_prefix(&self) -> Result<(), Complaint> {
+        let Networks { pods, node_prefix, .. } = &self.networks;
+        let bits = node_prefix.checked_sub(pods.prefix);
+        if !self.pod_network.allocates() || bits.is_some_and(|bits| (1..=16).contains(&bits)) {
+            return Ok(());
         }
-        if !services.has_host(*dns) {
-            found.push(Complaint::new(
-                format!(
-                    "address {dns} of the DNS service is outside of network 'services' ({services})"
-                ),
-                "take one of its addresses",
-            ));
-        }
-        // The controller-manager refuses to split a network into more than 2^16 parts.
-        if *node_prefix <= pods.prefix || *node_prefix > 30 || node_prefix - pods.prefix > 16 {
-            found.push(Complaint::new(
-                format!("network 'pods' ({pods}) cannot be split into networks of /{node_prefix}"),
-                "each node gets one: take a longer prefix than that of the network, usually 24",
-            ));
-        }
-    }
-
-    fn check_flag(&self, component: Component, flag: &ExtraFlag) -> Result<(), Complaint> {
-        check_extra(component, self.version.minor, &flag.name)?;
-        let name = flag.name.trim_start_matches('-');
-        if super::arguments::is_fixed(component, self, name) {
-            return Err(Complaint::new(
-                format!("flag '--{name}' of {component} follows from the cluster file"),
-                "change what it follows from",
-            ));
-        }
-        let text = &flag.value;
-        let is_template = ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark));
-        if is_template || text.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
-            return Err(Complaint::new(
-                format!("value {} of '--{name}' cannot be written", quoted(text)),
-                "quotes, backslashes, control characters and template marks have no place in a flag",
-            ));
-        }
-        Ok(())
+        Err(Complaint::new(
+            format!("network 'pods' ({pods}) cannot be split into networks of /{node_prefix}"),
+            "each node gets one: take a prefix longer than that of the network, by at most 16; \
+             usually 24",
+        ))
     }
 
     /// Where a program of the control plane finds a secret of `/etc/kubernetes`.
@@ -274,55 +246,59 @@ pub(crate) mod tests {
         }
     }
 
-    fn complaints(change: impl FnOnce(&mut Settings)) -> Vec<String> {
+    fn complaints(machine: Machine, change: impl FnOnce(&mut Settings)) -> Vec<String> {
         let mut settings = settings("v1.30.0");
         change(&mut settings);
-        settings.check().into_iter().map(|complaint| complaint.what).collect()
-    }
-
-    fn extra(component: Component, name: &str, value: &str) -> Vec<String> {
-        complaints(|settings| {
-            let flag = ExtraFlag { name: name.to_owned(), value: value.to_owned() };
-            settings.extra.insert(component, vec![flag]);
-        })
+        settings.check(machine).into_iter().map(|found| found.complaint.what).collect()
     }
 
     #[test]
-    fn good_settings_have_no_complaints() {
-        assert_eq!(complaints(|_| ()), Vec::<String>::new());
-        assert_eq!(extra(Component::ApiServer, "--event-ttl", "2h"), Vec::<String>::new());
-    }
-
-    #[test]
-    fn networks_must_not_overlap_and_must_be_divisible() {
-        let overlapping = complaints(|settings| {
-            settings.networks.services = "10.244.0.0/24".parse().unwrap();
-            settings.networks.dns = [10, 244, 0, 2].into();
+    fn a_network_that_is_given_out_must_be_divisible() {
+        let none = Vec::<String>::new();
+        for (prefix, network, is_good) in [
+            (24, PodNetwork::Flannel, true),
+            (30, PodNetwork::Flannel, true),
+            (16, PodNetwork::Flannel, false),
+            (12, PodNetwork::None, false),
+            (12, PodNetwork::Routed, true),
+        ] {
+            let found = complaints(Machine::ControlPlane, |settings| {
+                settings.networks.node_prefix = prefix;
+                settings.pod_network = network;
+            });
+            let what = format!(
+                "network 'pods' (10.244.0.0/16) cannot be split into networks of /{prefix}"
+            );
+            assert_eq!(found, if is_good { none.clone() } else { vec![what] });
+        }
+        let many = complaints(Machine::ControlPlane, |settings| {
+            settings.networks.pods = "10.0.0.0/8".parse().unwrap();
+            settings.networks.node_prefix = 25;
+            settings.pod_network = PodNetwork::None;
         });
-        assert_eq!(
-            overlapping,
-            ["network 'pods' (10.244.0.0/16) overlaps network 'services' (10.244.0.0/24)"]
-        );
-        assert_eq!(complaints(|settings| settings.networks.node_prefix = 16).len(), 1);
-        assert_eq!(complaints(|settings| settings.programs = "/usr /bin".to_owned()).len(), 1);
-        assert_eq!(complaints(|settings| settings.cluster = "{{ x }}".to_owned()).len(), 1);
+        assert_eq!(many.len(), 1, "{many:?}");
     }
 
     #[test]
-    fn extra_flags_are_checked_against_the_version_and_against_what_kiln_writes() {
+    fn a_flag_is_asked_of_the_machines_that_run_its_program() {
         use Component::{ApiServer, Kubelet};
-        assert!(extra(ApiServer, "--insecure-port", "8080")[0].contains("has no flag"));
-        assert!(extra(ApiServer, "--etcd-servers", "http://x")[0].contains("follows from"));
-        assert!(extra(Kubelet, "--node-labels", "a={{ x }}")[0].contains("cannot be written"));
-        // A trap of option files: what follows a continuation mark ends the command.
-        assert!(
-            extra(ApiServer, "--event-ttl", "2h \\ # two hours")[0].contains("cannot be written")
-        );
-        let twice = complaints(|settings| {
-            let flag = |name: &str| ExtraFlag { name: name.to_owned(), value: "1h".to_owned() };
-            settings.extra.insert(ApiServer, vec![flag("--event-ttl"), flag("event-ttl")]);
-        });
-        assert_eq!(twice, ["flag 'event-ttl' of kube-apiserver stands here twice"]);
+        let wrong = |component: Component, machine, control_plane| {
+            complaints(machine, |settings| {
+                settings.control_plane = control_plane;
+                settings.extra = [(component, [("gone".to_owned(), "1".to_owned())].into())].into();
+            })
+            .len()
+        };
+        for (component, machine, control_plane, count) in [
+            (ApiServer, Machine::ControlPlane, ControlPlane::Systemd, 1),
+            (ApiServer, Machine::ControlPlane, ControlPlane::StaticPods, 1),
+            (ApiServer, Machine::Node, ControlPlane::Systemd, 0),
+            (Kubelet, Machine::Node, ControlPlane::Systemd, 1),
+            (Kubelet, Machine::ControlPlane, ControlPlane::Systemd, 0),
+            (Kubelet, Machine::ControlPlane, ControlPlane::StaticPods, 1),
+        ] {
+            assert_eq!(wrong(component, machine, control_plane), count, "{component} {machine:?}");
+        }
     }
 
     #[test]

@@ -198,13 +198,13 @@ pub fn unit(component: Component, settings: &Settings, machine: Machine) -> Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kubernetes::settings::{ExtraFlag, tests::settings};
+    use crate::kubernetes::settings::tests::settings;
 
     #[test]
     fn a_command_line_is_one_line_and_keeps_every_argument() {
         let mut settings = settings("v1.30.0");
-        let flag = ExtraFlag { name: "--event-ttl".to_owned(), value: "a b%c$d".to_owned() };
-        settings.extra.insert(Component::ApiServer, vec![flag]);
+        let flag = ("event-ttl".to_owned(), "a b%c$d".to_owned());
+        settings.extra.insert(Component::ApiServer, [flag].into());
         let text = unit(Component::ApiServer, &settings, Machine::ControlPlane);
         assert!(!text.contains('\\'), "{text}");
         let start = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Programs, certificates and keys of Kubernetes, where the role's units look for them.
 
-use std::slice;
+use std::{collections::BTreeSet, slice};
 
 use super::{
     Error, Inputs,
@@ -9,13 +9,11 @@ use super::{
 };
 use crate::{
     formats::oci::{self, Image, ImageName, Program},
-    kubernetes::bring_up::IMAGES,
-    tree::{Content, TreePath},
+    kubernetes::bring_up::{IMAGE_NAMES, IMAGES, PAUSE},
+    tree::{Content, Kind, TreePath},
 };
 
 const STAGE: &str = "kubernetes";
-/// The image that holds a pod's namespaces; overlays/containerd names it.
-const PAUSE: &str = "localhost/pause:1";
 /// Owns nothing on any machine.
 const NOBODY: (u32, u32) = (65_534, 65_534);
 /// Owns the keys that static pods read.
@@ -45,8 +43,28 @@ pub(super) fn lay(draft: &mut Draft<'_>, inputs: &Inputs<'_>) -> Result<(), Erro
     if inputs.plan.cluster.runs_pods(&inputs.plan.profile.role) {
         let pause = container(&TreePath::literal("/pause"), &inputs.init, NOBODY, inputs);
         put_image(draft, "pause", &pause.image(name_of(PAUSE))?)?;
+        let names: String = names(draft)?.iter().map(|name| format!("{name}\n")).collect();
+        draft.put_file(IMAGE_NAMES, 0o644, Content::bytes(names.into_bytes()), STAGE)?;
     }
     Ok(())
+}
+
+/// What containerd will call the images of all archives, whoever put them there: a machine pins
+/// them by name. An image for another kind of machine is none that a pod runs.
+fn names(draft: &Draft<'_>) -> Result<BTreeSet<String>, Error> {
+    let mut names = BTreeSet::new();
+    for (path, inode) in draft.tree.children(&TreePath::new(IMAGES)?) {
+        let Kind::File(content) = &inode.kind else { continue };
+        if !path.file_name().ends_with(".tar") {
+            continue;
+        }
+        let listed = oci::survey(content)
+            .map_err(|source| Error::ImageNames { path: path.clone(), source })?;
+        let ours = listed.into_iter().filter(|image| image.platform == "linux/amd64");
+        // A foreign archive may hold what is no name, which nothing can ask for either.
+        names.extend(ours.map(|image| image.name).filter(|name| name.parse::<ImageName>().is_ok()));
+    }
+    Ok(names)
 }
 
 /// A container that is one program.
@@ -79,7 +97,6 @@ mod tests {
             role,
         },
         profile::Pull,
-        tree::Kind,
     };
 
     #[test]
@@ -159,9 +176,17 @@ mod tests {
             "kube-apiserver.tar",
             "kube-controller-manager.tar",
             "kube-scheduler.tar",
+            "names",
             "pause.tar",
         ];
         assert_eq!(names(IMAGES), archives);
+        assert_eq!(
+            draft.text(IMAGE_NAMES).unwrap().unwrap(),
+            "localhost/kube-apiserver:v1.20.2\n\
+             localhost/kube-controller-manager:v1.20.2\n\
+             localhost/kube-scheduler:v1.20.2\n\
+             localhost/pause:1\n"
+        );
         let (_, inode) = draft.find(&format!("{IMAGES}/kube-apiserver.tar")).unwrap();
         let Kind::File(archive) = &inode.kind else { panic!("{inode:?}") };
         let found = oci::read(archive).unwrap().remove(0);

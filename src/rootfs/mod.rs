@@ -194,6 +194,12 @@ pub enum Error {
     Unit(#[from] units::Error),
     #[error(transparent)]
     Module(#[from] modules::Error),
+    #[error("reading the names of the container images in '{path}'")]
+    ImageNames {
+        path: TreePath,
+        #[source]
+        source: crate::formats::oci::Error,
+    },
     #[error("packing a container image")]
     Oci(#[from] crate::formats::oci::Error),
     #[error("the packages hold no {what}; it comes with package '{package}'")]

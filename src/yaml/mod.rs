@@ -71,6 +71,18 @@ impl Node {
         entry.map_or(&self.span, |(_, node)| node.place(rest))
     }
 
+    /// The place of the last key of a path, or of the deepest part of the path that exists.
+    pub fn key(&self, path: &[&str]) -> &Span {
+        let (Value::Map(entries), [first, rest @ ..]) = (&self.value, path) else {
+            return &self.span;
+        };
+        match entries.iter().find(|(key, _)| key.text == *first) {
+            Some((key, _)) if rest.is_empty() => &key.span,
+            Some((_, node)) => node.key(rest),
+            None => &self.span,
+        }
+    }
+
     /// The place of an item of the list at a path of keys.
     pub fn item(&self, path: &[&str], index: usize) -> &Span {
         let mut node = self;

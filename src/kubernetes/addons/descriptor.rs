@@ -2,6 +2,8 @@
 //! `addon.yaml`: what an add-on's manifests cannot say. The keys stand here and in
 //! `docs/profile.md`; without the file, all of them have their defaults.
 
+use std::ops::RangeInclusive;
+
 use super::{DESCRIPTOR, Image, Origin, text_of};
 use crate::{
     diagnostic::{Diagnostic, Problems, Source, quoted},
@@ -19,6 +21,8 @@ use crate::{
 
 /// The key of an image that a registry has.
 const PULL: &str = "pull";
+/// The key of the minors that something is for.
+const MINORS: &str = "kubernetes";
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Descriptor {
@@ -37,18 +41,16 @@ pub(super) fn load(folder: &Overlay, minor: Minor, problems: &Problems) -> Optio
     let fields = Fields::top(&node, problems, false)?;
     let schema = fields.required("schema", schema);
     let version = fields.optional("version", checked(names::line));
-    let images = fields.or("images", Vec::new(), list(image));
+    let images =
+        fields.or("images", Vec::new(), list(|node, problems| image(node, minor, problems)));
     let allow_cluster_admin = fields.or("allow-cluster-admin", false, switch);
-    let bounds = fields.section("kubernetes", |fields| {
-        let min = fields.or("min", Minor::OLDEST, checked(bound));
-        let max = fields.or("max", Minor::NEWEST, checked(bound));
-        Some((min?, max?))
-    });
+    let minors = fields.section(MINORS, minors);
     fields.finish();
     schema?;
-    let (min, max) = bounds?;
-    if !(min..=max).contains(&minor) {
-        let place = node.place(&["kubernetes"]);
+    let minors = minors?;
+    if !minors.contains(&minor) {
+        let (min, max) = minors.into_inner();
+        let place = node.place(&[MINORS]);
         let title = format!(
             "add-on '{}' is for Kubernetes {min} to {max}, and the cluster has {minor}",
             folder.name
@@ -59,17 +61,26 @@ pub(super) fn load(folder: &Overlay, minor: Minor, problems: &Problems) -> Optio
     }
     Some(Descriptor {
         version: version?,
-        images: images?,
+        images: images?.into_iter().flatten().collect(),
         allow_cluster_admin: allow_cluster_admin?,
     })
 }
 
-fn image(node: &Node, problems: &Problems) -> Option<Image> {
+fn minors(fields: &Fields<'_>) -> Option<RangeInclusive<Minor>> {
+    let min = fields.or("min", Minor::OLDEST, checked(bound));
+    let max = fields.or("max", Minor::NEWEST, checked(bound));
+    Some(min?..=max?)
+}
+
+/// An image; none, without a complaint, if it is for other minors.
+fn image(node: &Node, minor: Minor, problems: &Problems) -> Option<Option<Image>> {
     let fields = Fields::top(node, problems, false)?;
     let pulls = fields.node(PULL).is_some();
     let image = if pulls { pulled(&fields) } else { archived(&fields) };
+    let minors = fields.section(MINORS, minors);
     fields.finish();
-    image
+    let (image, minors) = (image?, minors?);
+    Some(minors.contains(&minor).then_some(image))
 }
 
 fn archived(fields: &Fields<'_>) -> Option<Image> {

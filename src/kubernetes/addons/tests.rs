@@ -146,6 +146,18 @@ fn an_image_of_a_registry_has_a_file_beside_the_archives() {
 }
 
 #[test]
+fn an_image_may_be_for_some_minors_only() {
+    let descriptor = "schema: 1\nimages:\n- { pull: 'a.b/c:1', kubernetes: { max: '1.20' } }\n\
+                      - { pull: 'a.b/c:2', kubernetes: { min: '1.21' } }\n";
+    for (version, image) in [("v1.20.2", "a.b/c:1"), ("v1.21.0", "a.b/c:2")] {
+        let (profile, _) = extended("node", version, &[("addon.yaml", descriptor)]).unwrap();
+        let images: Vec<String> =
+            profile.images.values().map(|pull| pull.reference.to_string()).collect();
+        assert_eq!(images, [image]);
+    }
+}
+
+#[test]
 fn what_says_nothing_of_registries_has_the_plan_it_always_had() {
     let (profile, _) = extended("node", "v1.30.0", &[("a.yaml", &object("v1", "Pod"))]).unwrap();
     assert_eq!(serde_json::to_value(&profile).unwrap().get("images"), None);

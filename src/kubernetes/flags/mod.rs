@@ -15,6 +15,8 @@ mod scheduler;
 
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 use super::version::Minor;
 use crate::{
     diagnostic::{nearest, quoted},
@@ -61,6 +63,12 @@ impl Component {
 
     fn find(self, name: &str) -> Option<&'static Flag> {
         self.flags().find(|flag| flag.name == name)
+    }
+}
+
+impl Serialize for Component {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
     }
 }
 
@@ -145,6 +153,11 @@ pub fn check_extra(component: Component, minor: Minor, flag: &str) -> Result<(),
         ));
     }
     Ok(())
+}
+
+/// Whether a flag decides what a program prints, which no configuration file takes away.
+pub fn is_of_logging(name: &str) -> bool {
+    logs::FLAGS.iter().any(|flag| flag.name == name)
 }
 
 fn unknown(component: Component, minor: Minor, name: &str) -> Complaint {
