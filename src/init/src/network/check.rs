@@ -226,6 +226,10 @@ fn monitors(bond: &Bond, key: &str) -> bool {
 }
 
 fn warn_of_device(device: &Device, warnings: &mut Vec<String>) {
+    if let Some(mac) = device.match_mac().filter(|mac| mac.is_group()) {
+        warnings
+            .push(format!("'{}': no interface has the address of a group, as {mac}", device.id));
+    }
     if let Kind::Ethernet(ethernet) = &device.kind {
         let hardware = |it: &Match| it.mac.is_some() || !it.drivers.is_empty();
         if ethernet.wake_on_lan == Some(true) && !ethernet.matches.as_ref().is_some_and(hardware) {

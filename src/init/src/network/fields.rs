@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, ops::RangeInclusive, str::FromStr};
 
-use super::{Address, Name, UseDomains};
+use super::{Address, Mac, Name, UseDomains};
 use crate::yaml::{At, Fields, Problem, printable};
 
 pub(super) const NAME: &str = "an interface name of at most 15 letters, digits, '.', '_' or '-'";
@@ -53,6 +53,15 @@ pub(super) fn one_or_more<T: FromStr>(
     let text = at.text(expected)?;
     let values: Result<Vec<T>, _> = text.split(' ').map(str::parse).collect();
     values.map_err(|_| not(at, expected, text))
+}
+
+/// The MAC address that a device is given.
+pub(super) fn own_mac(at: &At<'_>) -> Result<Mac, Problem> {
+    let mac: Mac = at.parse(MAC)?;
+    if mac.is_group() {
+        return Err(not(at, "the MAC address of one interface, not of a group", &mac.to_string()));
+    }
+    Ok(mac)
 }
 
 pub(super) fn number(

@@ -22,7 +22,7 @@ mod value;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-pub use value::{Address, Domain, Glob, Label, Mac, Name, Netmask};
+pub use value::{Address, Domain, Glob, Label, Mac, Name};
 
 /// Everything that a host's metadata says about its network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -10,7 +10,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use super::{
     Address, Assigned, Bond, Device, Dhcp, Ethernet, Kind, Match, Name, Network,
     check::{self, Draft, Reference},
-    fields::{IP, MAC, MTU, NAME, assignable, id, is_on_link, not, number, option, required, word},
+    fields::{
+        IP, MAC, MTU, NAME, assignable, id, is_on_link, not, number, option, own_mac, required,
+        word,
+    },
     parameters::{BOND, of_v1},
     v1::extend,
     v1_subnet::{ip_and_prefix, netmask, read_route},
@@ -195,7 +198,7 @@ fn read_link<'a>(
     lenient(&at, &known, warnings)?;
     let key = required(&fields, &at, "id")?;
     let name = reference(key, names)?.name;
-    let mac = option(&fields, "ethernet_mac_address", MAC)?;
+    let own = |key| fields.get(key).map(own_mac).transpose();
     let mut references = Vec::new();
     let mut device = match kind {
         "bond" => {
@@ -210,13 +213,14 @@ fn read_link<'a>(
                 bond.settings.extend(parameter.map(|it| it.read(at)).transpose()?);
             }
             check::bond(&bond, &at)?;
+            let mac = own("ethernet_mac_address")?;
             Device { mac, ..Device::new(name, Kind::Bond(bond)) }
         }
         "vlan" => {
             let link = reference(required(&fields, &at, "vlan_link")?, names)?;
             references.push(link.clone());
             let vlan = vlan_id(required(&fields, &at, "vlan_id")?)?;
-            let mac = option(&fields, "vlan_mac_address", MAC)?;
+            let mac = own("vlan_mac_address")?;
             Device { mac, ..Device::new(name, Kind::Vlan { id: vlan, link: link.name }) }
         }
         other => {
@@ -224,7 +228,7 @@ fn read_link<'a>(
                 let other: String = other.chars().take(60).collect();
                 warnings.push(format!("'{name}': the type '{other}' is taken for a network card"));
             }
-            required(&fields, &at, "ethernet_mac_address")?;
+            let mac = Some(required(&fields, &at, "ethernet_mac_address")?.parse(MAC)?);
             let set_name = fields.get("name").map(|_| name.clone());
             let matches = Some(Match { mac, ..Match::default() });
             let ethernet = Ethernet { matches, set_name, wake_on_lan: None };

@@ -11,7 +11,9 @@ use std::net::IpAddr;
 use super::{
     Bond, Bridge, Device, Domain, Ethernet, Kind, Mac, Match, Name, Network, Route, Setting,
     check::{self, Draft, Reference},
-    fields::{DOMAIN, IP, MAC, MTU, NAME, flag, id, number, one_or_more, option, required},
+    fields::{
+        DOMAIN, IP, MAC, MTU, NAME, flag, id, number, one_or_more, option, own_mac, required,
+    },
     parameters::{
         BOND, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, of_v1, per_port, unknown, v1_name,
     },
@@ -83,7 +85,6 @@ fn read_device<'a>(
     let fields = at.fields(&known)?;
     let name = required(&fields, &at, "name")?;
     let id = id(name.text(NAME)?, name)?;
-    let mac: Option<Mac> = option(&fields, "mac_address", MAC)?;
     let mut references = Vec::new();
     let mut device = match kind {
         "bond" => Device::new(id, Kind::Bond(read_bond(&fields, &mut references)?)),
@@ -95,10 +96,10 @@ fn read_device<'a>(
             references.push(link.clone());
             Device::new(id, Kind::Vlan { id: vlan, link: link.name })
         }
-        _ => physical(&fields, id, mac)?,
+        _ => physical(&fields, id)?,
     };
-    if kind != "physical" {
-        device.mac = mac.or(device.mac);
+    if let Some(at) = fields.get("mac_address").filter(|_| kind != "physical") {
+        device.mac = Some(own_mac(at)?);
     }
     device.mtu = number(&fields, "mtu", MTU)?;
     device.accept_ra = flag(&fields, "accept-ra")?;
@@ -113,7 +114,8 @@ fn read_device<'a>(
 }
 
 /// With a MAC address, `name` is the name that the interface gets; else the one it has.
-fn physical(fields: &Fields<'_>, id: Name, mac: Option<Mac>) -> Result<Device, Problem> {
+fn physical(fields: &Fields<'_>, id: Name) -> Result<Device, Problem> {
+    let mac: Option<Mac> = option(fields, "mac_address", MAC)?;
     let drivers = match fields.get("params") {
         Some(at) => one_or_more(&at.fields(&["driver"])?, "driver", "a driver's name or pattern")?,
         None => Vec::new(),
@@ -167,7 +169,7 @@ fn read_bridge<'a>(
             "pathcost" => (PATH_COST, &mut bridge.costs),
             "portprio" => (PORT_PRIORITY, &mut bridge.priorities),
             "hw" => {
-                mac = Some(at.parse(MAC)?);
+                mac = Some(own_mac(&at)?);
                 continue;
             }
             name if IFUPDOWN.contains(&name) => {

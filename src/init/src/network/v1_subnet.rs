@@ -4,13 +4,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    Activation, Address, Assigned, Device, Dhcp, Domain, Netmask, Route,
+    Activation, Address, Assigned, Device, Dhcp, Domain, Route,
     fields::{
         DOMAIN, IP, MTU, UNSIGNED, assignable, flag, is_on_link, not, number, one_or_more, option,
         required, word,
     },
     route::{SCOPES, check},
     v1::extend,
+    value::prefix_length,
 };
 use crate::yaml::{At, Fields, Problem};
 
@@ -190,22 +191,17 @@ fn read_address(
 
 /// `10.0.0.1`, `10.0.0.1/24`, `10.0.0.1/255.255.255.0`.
 pub(super) fn ip_and_prefix(at: &At<'_>) -> Result<(IpAddr, Option<u8>), Problem> {
-    let text = at.text(ADDRESS)?;
-    let (ip, mask) = text.split_once('/').map_or((text, None), |(ip, mask)| (ip, Some(mask)));
-    let refusal = || not(at, ADDRESS, text);
-    let ip: IpAddr = ip.parse().map_err(|_| refusal())?;
-    let mask: Option<Netmask> = mask.map(str::parse).transpose().map_err(|()| refusal())?;
-    let fits = mask.is_none_or(|mask| ip.is_ipv6() || mask.0 <= 32);
-    fits.then_some((ip, mask.map(|mask| mask.0))).ok_or_else(refusal)
+    if at.text(ADDRESS)?.contains('/') {
+        let Address { ip, prefix } = at.parse(ADDRESS)?;
+        return Ok((ip, Some(prefix)));
+    }
+    Ok((at.parse(ADDRESS)?, None))
 }
 
 pub(super) fn netmask(fields: &Fields<'_>, key: &str, ip: IpAddr) -> Result<Option<u8>, Problem> {
     let Some(at) = fields.get(key) else { return Ok(None) };
-    let mask: Netmask = at.parse(NETMASK)?;
-    if ip.is_ipv4() && mask.0 > 32 {
-        return Err(not(at, NETMASK, at.text(NETMASK)?));
-    }
-    Ok(Some(mask.0))
+    let text = at.text(NETMASK)?;
+    prefix_length(ip, text).map(Some).ok_or_else(|| not(at, NETMASK, text))
 }
 
 fn default_prefix(ip: IpAddr) -> u8 {

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::{
     Activation, Address, Assigned, Device, Dhcp, Kind, LinkLocal, Route,
     fields::{
-        ADDRESS, DOMAIN, IP, MAC, MTU, POSITIVE, UNSIGNED, assignable, flag, is_on_link, list, not,
-        number, option, use_domains, word,
+        ADDRESS, DOMAIN, IP, MTU, POSITIVE, UNSIGNED, assignable, flag, is_on_link, list, not,
+        number, option, own_mac, use_domains, word,
     },
     route::{read_route, read_rule},
 };
@@ -91,7 +91,7 @@ pub(super) fn read(
     }
     device.mtu = number(fields, "mtu", MTU)?;
     device.ipv6_mtu = number(fields, "ipv6-mtu", 1280..=65_535)?;
-    device.mac = option(fields, "macaddress", MAC)?;
+    device.mac = fields.get("macaddress").map(own_mac).transpose()?;
     device.optional = flag(fields, "optional")?.unwrap_or(false);
     device.accept_ra = flag(fields, "accept-ra")?;
     device.ipv6_privacy = flag(fields, "ipv6-privacy")?;

@@ -50,7 +50,7 @@ impl FromStr for Glob {
     }
 }
 
-/// A unicast MAC address; printed in lower case with colons.
+/// A MAC address; printed in lower case with colons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mac([u8; 6]);
 
@@ -68,12 +68,20 @@ impl FromStr for Mac {
             }
             *byte = u8::from_str_radix(part, 16).map_err(|_| ())?;
         }
-        let usable = parts.next().is_none() && bytes[0] & 1 == 0 && bytes != [0; 6];
+        let usable = parts.next().is_none() && bytes != [0; 6];
         usable.then_some(Self(bytes)).ok_or(())
     }
 }
 
-/// An address with the prefix length of its network: `192.168.31.24/24`.
+impl Mac {
+    /// Whether it is the address of a group, which no interface has. Documentation is full of them.
+    pub fn is_group(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+}
+
+/// An address with the prefix length of its network: `192.168.31.24/24`, read also with the
+/// network mask in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Address {
     pub ip: IpAddr,
@@ -86,10 +94,8 @@ impl FromStr for Address {
     fn from_str(text: &str) -> Result<Self, ()> {
         let (ip, prefix) = text.split_once('/').ok_or(())?;
         let ip: IpAddr = ip.parse().map_err(|_| ())?;
-        let max = if ip.is_ipv4() { 32 } else { 128 };
-        let digits = !prefix.is_empty() && prefix.bytes().all(|byte| byte.is_ascii_digit());
-        let prefix: u8 = prefix.parse().map_err(|_| ())?;
-        (digits && prefix <= max).then_some(Self { ip, prefix }).ok_or(())
+        let prefix = prefix_length(ip, prefix).ok_or(())?;
+        Ok(Self { ip, prefix })
     }
 }
 
@@ -187,30 +193,22 @@ impl fmt::Display for Mac {
     }
 }
 
-/// The number of leading ones of a network mask, also when it is spelled as that number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Netmask(pub u8);
-
-impl FromStr for Netmask {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return text.parse().ok().filter(|prefix| *prefix <= 128).map(Self).ok_or(());
-        }
-        let (ones, contiguous) = match text.parse().map_err(|_| ())? {
-            IpAddr::V4(mask) => {
-                let bits = mask.to_bits();
-                (bits.leading_ones(), bits.count_ones() == bits.leading_ones())
-            }
-            IpAddr::V6(mask) => {
-                let bits = mask.to_bits();
-                (bits.leading_ones(), bits.count_ones() == bits.leading_ones())
-            }
-        };
-        let ones = u8::try_from(ones).map_err(|_| ())?;
-        contiguous.then_some(Self(ones)).ok_or(())
+/// The prefix length that `text` says for `ip`: as a number, or as a network mask of its family.
+pub(super) fn prefix_length(ip: IpAddr, text: &str) -> Option<u8> {
+    let max = if ip.is_ipv4() { 32 } else { 128 };
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok().filter(|prefix| *prefix <= max);
     }
+    let (ones, leading) = match text.parse().ok()? {
+        IpAddr::V4(mask) if ip.is_ipv4() => {
+            (mask.to_bits().count_ones(), mask.to_bits().leading_ones())
+        }
+        IpAddr::V6(mask) if ip.is_ipv6() => {
+            (mask.to_bits().count_ones(), mask.to_bits().leading_ones())
+        }
+        _ => return None,
+    };
+    u8::try_from(ones).ok().filter(|_| ones == leading)
 }
 
 /// The label of an address, as `ip address` shows it: `eth0:vip`.

@@ -47,6 +47,14 @@ fn wrong_entries_are_refused() {
             "5: config[0].mac_address: expected a MAC address, as 52:54:00:12:34:56, found 'x'",
         ),
         (
+            "type: bond\nname: a\nmac_address: cd:11:22:33:44:00",
+            "5: config[0].mac_address: expected the MAC address of one interface, not of a group, found 'cd:11:22:33:44:00'",
+        ),
+        (
+            "type: bridge\nname: a\nbridge_interfaces: []\nparams: {bridge_hw: 01:00:5e:00:00:01}",
+            "6: config[0].params.bridge_hw: expected the MAC address of one interface, not of a group, found '01:00:5e:00:00:01'",
+        ),
+        (
             "type: physical\nname: a\nmtu: 0",
             "5: config[0].mtu: expected a number from 68 to 65535, found '0'",
         ),
@@ -134,6 +142,10 @@ fn wrong_subnets_are_refused() {
         (
             "type: static, address: 10.0.0.1/255.0.255.0",
             ".address: expected an IP address, with or without prefix length, found '10.0.0.1/255.0.255.0'",
+        ),
+        (
+            "type: static, address: 10.0.0.1, netmask: 'ffff::'",
+            ".netmask: expected a network mask, as 255.255.255.0 or 24, found 'ffff::'",
         ),
         (
             "type: static, address: 10.0.0.1, netmask: 64",

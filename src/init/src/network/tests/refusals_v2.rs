@@ -25,6 +25,8 @@ fn what_is_not_understood_exactly_is_refused() {
             ("addresses: [256.0.0.1/8]", &address("'256.0.0.1/8'")),
             ("addresses: [10.0.0.1/33]", &address("'10.0.0.1/33'")),
             ("addresses: [10.0.0.1]", &address("'10.0.0.1'")),
+            ("addresses: [10.0.0.1/255.0.255.0]", &address("'10.0.0.1/255.0.255.0'")),
+            ("addresses: ['2001:db8::1/255.0.0.0']", &address("'2001:db8::1/255.0.0.0'")),
             ("addresses: [[]]", &address("a list")),
             ("addresses: [{10.0.0.1: {}}]", &address("'10.0.0.1'")),
             (
@@ -150,8 +152,16 @@ fn matches_that_cannot_work_are_refused() {
                 "4: ethernets.nic: 'set-name' is 'lo', which is the loopback interface",
             ),
             (
-                "match: {macaddress: 01:00:5e:00:00:01}",
-                "4: ethernets.nic.match.macaddress: expected a MAC address, as 52:54:00:12:34:56, found '01:00:5e:00:00:01'",
+                "match: {macaddress: 00:00:00:00:00:00}",
+                "4: ethernets.nic.match.macaddress: expected a MAC address, as 52:54:00:12:34:56, found '00:00:00:00:00:00'",
+            ),
+            (
+                "macaddress: 01:00:5e:00:00:01",
+                "4: ethernets.nic.macaddress: expected the MAC address of one interface, not of a group, found '01:00:5e:00:00:01'",
+            ),
+            (
+                "match: {name: eth0}\nmacaddress: 11:22:33:44:55:56",
+                "5: ethernets.nic.macaddress: expected the MAC address of one interface, not of a group, found '11:22:33:44:55:56'",
             ),
             (
                 "match: {}",

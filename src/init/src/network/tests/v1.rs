@@ -36,6 +36,7 @@ fn keys_of_devices_reach_their_lines() {
             "mac_address: '52:54:00:00:00:0A'\nwakeonlan: true",
             "[Link]\nName=nic\nWakeOnLan=magic\n",
         ),
+        ("mac_address: cd:11:22:33:44:00", "[Match]\nMACAddress=cd:11:22:33:44:00\n"),
         ("params: {driver: igb}", "[Match]\nName=nic\nDriver=igb\nType=ether\n"),
         ("subnets: []", "[Network]\nDHCP=no\n"),
     ] {

@@ -58,6 +58,7 @@ fn keys_of_addresses_reach_their_lines() {
                 "addresses: [10.0.0.1/8, \"2001:db8::1/64\"]",
                 "[Address]\nAddress=10.0.0.1/8\n\n[Address]\nAddress=2001:db8::1/64\n",
             ),
+            ("addresses: [192.168.1.10/255.255.255.0]", "[Address]\nAddress=192.168.1.10/24\n"),
             (
                 "addresses: [{10.0.0.1/8: {label: 'nic:vip', lifetime: 0}}]",
                 "[Address]\nAddress=10.0.0.1/8\nLabel=nic:vip\nPreferredLifetime=0\n",
@@ -383,6 +384,16 @@ fn what_is_accepted_but_does_not_do_what_it_says_is_a_warning() {
         ),
     ] {
         assert_eq!(accepted(&one(section, "nic", keys)).warnings, [warning], "{keys}");
+    }
+}
+
+#[test]
+fn a_group_address_in_a_match_is_only_a_warning() {
+    for mac in ["cd:11:22:33:44:00", "11:22:33:aa:bb:ff", "11:22:33:44:55:56"] {
+        let network = accepted(&one("ethernets", "nic", &format!("match: {{macaddress: {mac}}}")));
+        assert!(joined(&network).contains(&format!("[Match]\nMACAddress={mac}\n")));
+        let warning = format!("'nic': no interface has the address of a group, as {mac}");
+        assert_eq!(network.warnings, [warning]);
     }
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-use std::str::FromStr;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
 
-use crate::network::{Address, Domain, Glob, Label, Mac, Name, Netmask};
+use crate::network::{Address, Domain, Glob, Label, Mac, Name, value::prefix_length};
 
 fn valid<T: FromStr>(texts: &[&str]) -> Vec<bool> {
     texts.iter().map(|text| text.parse::<T>().is_ok()).collect()
@@ -17,7 +20,7 @@ fn what_could_leave_its_line_or_mean_more_is_no_value() {
     assert!(!valid::<Domain>(&evil).contains(&true));
     assert!(!valid::<Mac>(&evil).contains(&true));
     assert!(!valid::<Address>(&evil).contains(&true));
-    assert!(!valid::<Netmask>(&evil).contains(&true));
+    assert!(evil.iter().all(|text| prefix_length(Ipv4Addr::LOCALHOST.into(), text).is_none()));
 }
 
 #[test]
@@ -29,12 +32,19 @@ fn names_are_those_that_the_kernel_and_file_names_take() {
 }
 
 #[test]
-fn macs_are_unicast_and_printed_in_lower_case() {
+fn macs_are_printed_in_lower_case_and_may_be_of_a_group() {
     for text in ["52:54:00:AB:cd:01", "52-54-00-ab-CD-01"] {
         assert_eq!(text.parse::<Mac>().unwrap().to_string(), "52:54:00:ab:cd:01");
     }
+    for (text, group) in [
+        ("01:00:5e:00:00:01", true),
+        ("cd:11:22:33:44:00", true),
+        ("11:22:33:44:55:56", true),
+        ("52:54:00:12:34:56", false),
+    ] {
+        assert_eq!(text.parse::<Mac>().unwrap().is_group(), group, "{text}");
+    }
     let bad = [
-        "01:00:5e:00:00:01",
         "00:00:00:00:00:00",
         "52:54:00:ab:cd",
         "52:54:00:ab:cd:01:02",
@@ -89,22 +99,27 @@ fn addresses_that_no_interface_can_have_are_known() {
 }
 
 #[test]
-fn netmasks_are_contiguous() {
-    for (text, prefix) in [
-        ("255.255.255.0", Some(24)),
-        ("255.255.255.255", Some(32)),
-        ("0.0.0.0", Some(0)),
-        ("255.255.254.0", Some(23)),
-        ("ffff:ffff:ffff:ffff::", Some(64)),
-        ("24", Some(24)),
-        ("128", Some(128)),
-        ("129", None),
-        ("255.0.255.0", None),
-        ("0.0.0.255", None),
-        ("ffff::ffff", None),
-        ("+24", None),
+fn netmasks_are_contiguous_and_of_the_addresss_family() {
+    for (text, ipv4, ipv6) in [
+        ("255.255.255.0", Some(24), None),
+        ("255.255.255.255", Some(32), None),
+        ("0.0.0.0", Some(0), None),
+        ("255.255.254.0", Some(23), None),
+        ("ffff:ffff:ffff:ffff::", None, Some(64)),
+        ("24", Some(24), Some(24)),
+        ("128", None, Some(128)),
+        ("129", None, None),
+        ("256", None, None),
+        ("255.0.255.0", None, None),
+        ("0.0.0.255", None, None),
+        ("ffff::ffff", None, None),
+        ("+24", None, None),
+        ("", None, None),
     ] {
-        assert_eq!(text.parse::<Netmask>().ok().map(|mask| mask.0), prefix, "{text}");
+        assert_eq!(prefix_length(Ipv4Addr::LOCALHOST.into(), text), ipv4, "{text}");
+        assert_eq!(prefix_length(Ipv6Addr::LOCALHOST.into(), text), ipv6, "{text}");
+        let address = format!("10.0.0.1/{text}").parse::<Address>();
+        assert_eq!(address.ok().map(|it| it.prefix), ipv4, "{text}");
     }
 }
 
