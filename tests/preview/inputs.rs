@@ -16,7 +16,7 @@ pub(super) fn all() -> Vec<Bad> {
     for (name, text) in META_DATA.iter().chain(super::peers::META_DATA) {
         all.push(nocloud(name, &[("meta-data", text)]));
     }
-    for (name, text) in NETWORK {
+    for (name, text) in NETWORK.iter().chain(super::networks::NETWORK) {
         all.push(nocloud(name, &[("meta-data", NAMED), ("network-config", text)]));
     }
     for (name, keys) in ETHERNET {

@@ -6,6 +6,7 @@
 
 mod guide;
 mod inputs;
+mod networks;
 mod peers;
 
 use std::{

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Bond, Device, Kind, Match, Name, Network, Route, Value};
+use super::{Address, Bond, Device, Id, Kind, Match, Network, Route, Value};
 use crate::yaml::{At, Problem};
 
 const INTERFACES_MAX: usize = 64;
@@ -28,7 +28,7 @@ pub(super) struct Draft<'a> {
 /// A name that must be one of the document's devices.
 #[derive(Debug, Clone)]
 pub(super) struct Reference<'a> {
-    pub(super) name: Name,
+    pub(super) name: Id,
     pub(super) at: At<'a>,
     /// Whether it must also be a port of the device that names it.
     pub(super) own_port: bool,
@@ -128,12 +128,10 @@ fn check_distinct(other: &Device, Draft { device, at, .. }: &Draft<'_>) -> Resul
 }
 
 /// Every name is a device that can be there; the masters by their ports.
-fn check_references<'d>(
-    drafts: &'d [Draft<'_>],
-) -> Result<BTreeMap<&'d Name, &'d Device>, Problem> {
-    let devices: BTreeMap<&Name, &Device> =
+fn check_references<'d>(drafts: &'d [Draft<'_>]) -> Result<BTreeMap<&'d Id, &'d Device>, Problem> {
+    let devices: BTreeMap<&Id, &Device> =
         drafts.iter().map(|draft| (&draft.device.id, &draft.device)).collect();
-    let mut masters: BTreeMap<&Name, &Device> = BTreeMap::new();
+    let mut masters: BTreeMap<&Id, &Device> = BTreeMap::new();
     for Draft { device, references, .. } in drafts {
         for Reference { name, at, own_port } in references {
             let Some(target) = devices.get(name) else {
@@ -171,7 +169,7 @@ fn misfit(device: &Device, below: &Device) -> Option<&'static str> {
 
 /// Nothing is, over others or directly, on top of itself.
 fn check_cycles(drafts: &[Draft<'_>]) -> Result<(), Problem> {
-    let below: BTreeMap<&Name, Vec<&Name>> = drafts
+    let below: BTreeMap<&Id, Vec<&Id>> = drafts
         .iter()
         .map(|Draft { device, .. }| match &device.kind {
             Kind::Vlan { link, .. } => (&device.id, vec![link]),

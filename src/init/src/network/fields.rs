@@ -7,6 +7,7 @@ use super::{Address, Mac, Name, UseDomains};
 use crate::yaml::{At, Fields, Problem, printable};
 
 pub(super) const NAME: &str = "an interface name of at most 15 letters, digits, '.', '_' or '-'";
+pub(super) const DEVICE: &str = "the name of a device of this document";
 pub(super) const ADDRESS: &str = "an address with prefix length, as 192.168.1.2/24";
 pub(super) const IP: &str = "an IP address";
 pub(super) const MAC: &str = "a MAC address, as 52:54:00:12:34:56";
@@ -107,8 +108,8 @@ pub(super) fn use_domains(at: &At<'_>) -> Result<UseDomains, Problem> {
     }
 }
 
-/// The name that an entry is known by.
-pub(super) fn id(text: &str, at: &At<'_>) -> Result<Name, Problem> {
+/// The name of an interface that the document configures.
+pub(super) fn name(text: &str, at: &At<'_>) -> Result<Name, Problem> {
     let name = text.parse().ok().filter(|_| text != "lo");
     name.ok_or_else(|| at.problem(format!("expected {NAME}")))
 }

@@ -22,7 +22,7 @@ mod value;
 
 use std::net::{IpAddr, Ipv4Addr};
 
-pub use value::{Address, Domain, Glob, Label, Mac, Name};
+pub use value::{Address, Domain, Glob, Id, Label, Mac, Name};
 
 /// Everything that a host's metadata says about its network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -37,7 +37,7 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
     /// The key in network-config: a virtual device's name, and a physical one's without `match`.
-    pub id: Name,
+    pub id: Id,
     pub kind: Kind,
     pub dhcp4: Option<Dhcp>,
     pub dhcp6: Option<Dhcp>,
@@ -70,8 +70,8 @@ pub enum Kind {
     Ethernet(Ethernet),
     Bond(Bond),
     Bridge(Bridge),
-    Vlan { id: u16, link: Name },
-    Vrf { table: u32, ports: Vec<Name> },
+    Vlan { id: u16, link: Id },
+    Vrf { table: u32, ports: Vec<Id> },
     Dummy,
 }
 
@@ -92,17 +92,17 @@ pub struct Match {
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bond {
-    pub ports: Vec<Name>,
-    pub primary: Option<Name>,
+    pub ports: Vec<Id>,
+    pub primary: Option<Id>,
     pub settings: Vec<Setting>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bridge {
-    pub ports: Vec<Name>,
+    pub ports: Vec<Id>,
     pub settings: Vec<Setting>,
-    pub costs: Vec<(Name, u32)>,
-    pub priorities: Vec<(Name, u32)>,
+    pub costs: Vec<(Id, u32)>,
+    pub priorities: Vec<(Id, u32)>,
 }
 
 /// A line of `[Bond]` or `[Bridge]`.
@@ -236,12 +236,12 @@ impl Network {
     }
 
     /// The bond, bridge or VRF that `id` is a port of.
-    pub fn master(&self, id: &Name) -> Option<&Device> {
+    pub fn master(&self, id: &Id) -> Option<&Device> {
         self.devices.iter().find(|device| device.ports().contains(id))
     }
 
     /// The VLANs on top of `id`.
-    pub fn vlans<'a>(&'a self, id: &'a Name) -> impl Iterator<Item = &'a Device> {
+    pub fn vlans<'a>(&'a self, id: &'a Id) -> impl Iterator<Item = &'a Device> {
         let on_top =
             move |device: &&Device| matches!(&device.kind, Kind::Vlan { link, .. } if link == id);
         self.devices.iter().filter(on_top)
@@ -249,7 +249,7 @@ impl Network {
 }
 
 impl Device {
-    pub fn new(id: Name, kind: Kind) -> Self {
+    pub fn new(id: Id, kind: Kind) -> Self {
         Self {
             id,
             kind,
@@ -277,7 +277,7 @@ impl Device {
     }
 
     /// The ports of a bond, bridge or VRF; none for the others.
-    pub fn ports(&self) -> &[Name] {
+    pub fn ports(&self) -> &[Id] {
         match &self.kind {
             Kind::Bond(Bond { ports, .. })
             | Kind::Bridge(Bridge { ports, .. })
@@ -299,11 +299,11 @@ impl Device {
     }
 
     /// The interface's name, if it is known before the interface is seen.
-    fn interface_name(&self) -> Option<&Name> {
+    fn interface_name(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Ethernet(Ethernet { set_name: Some(name), .. }) => Some(name),
+            Kind::Ethernet(Ethernet { set_name: Some(name), .. }) => Some(name.as_str()),
             Kind::Ethernet(Ethernet { matches: Some(_), .. }) => None,
-            _ => Some(&self.id),
+            _ => Some(self.id.as_str()),
         }
     }
 }

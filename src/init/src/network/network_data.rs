@@ -8,10 +8,10 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
-    Address, Assigned, Bond, Device, Dhcp, Ethernet, Kind, Match, Name, Network,
+    Address, Assigned, Bond, Device, Dhcp, Ethernet, Id, Kind, Match, Name, Network,
     check::{self, Draft, Reference},
     fields::{
-        IP, MAC, MTU, NAME, assignable, id, is_on_link, not, number, option, own_mac, required,
+        IP, MAC, MTU, NAME, assignable, is_on_link, name, not, number, option, own_mac, required,
         word,
     },
     parameters::{BOND, of_v1},
@@ -141,7 +141,7 @@ fn names<'a>(links: &[At<'a>]) -> Result<BTreeMap<&'a str, Name>, Problem> {
             }
             let key = required(&fields, at, "id")?;
             let text = key.text("an id")?;
-            let given = fields.get("name").map(|at| id(at.text(NAME)?, at)).transpose()?;
+            let given = fields.get("name").map(|at| name(at.text(NAME)?, at)).transpose()?;
             let derived = match kind {
                 Some("bond") => {
                     n_bonds += 1;
@@ -159,7 +159,7 @@ fn names<'a>(links: &[At<'a>]) -> Result<BTreeMap<&'a str, Name>, Problem> {
             };
             let free = |name: &Name| !names.values().any(|other| other == name);
             let name = given
-                .or_else(|| id(&derived, at).ok().filter(free))
+                .or_else(|| name(&derived, at).ok().filter(free))
                 .or_else(|| format!("link{index}").parse().ok())
                 .ok_or_else(|| at.problem("more links than names"))?;
             if names.insert(text, name).is_some() {
@@ -176,10 +176,13 @@ fn all<'a>(at: &At<'a>) -> Result<Fields<'a>, Problem> {
     at.fields(&keys)
 }
 
-fn reference<'a>(at: &At<'a>, names: &BTreeMap<&str, Name>) -> Result<Reference<'a>, Problem> {
+fn named(at: &At<'_>, names: &BTreeMap<&str, Name>) -> Result<Name, Problem> {
     let text = at.text("the id of a link")?;
-    let name = names.get(text).ok_or_else(|| not(at, "the id of a link", text))?;
-    Ok(Reference { name: name.clone(), at: at.clone(), own_port: false })
+    names.get(text).cloned().ok_or_else(|| not(at, "the id of a link", text))
+}
+
+fn reference<'a>(at: &At<'a>, names: &BTreeMap<&str, Name>) -> Result<Reference<'a>, Problem> {
+    Ok(Reference { name: named(at, names)?.into(), at: at.clone(), own_port: false })
 }
 
 fn read_link<'a>(
@@ -197,7 +200,8 @@ fn read_link<'a>(
         .collect();
     lenient(&at, &known, warnings)?;
     let key = required(&fields, &at, "id")?;
-    let name = reference(key, names)?.name;
+    let name = named(key, names)?;
+    let id = Id::from(name.clone());
     let own = |key| fields.get(key).map(own_mac).transpose();
     let mut references = Vec::new();
     let mut device = match kind {
@@ -214,14 +218,14 @@ fn read_link<'a>(
             }
             check::bond(&bond, &at)?;
             let mac = own("ethernet_mac_address")?;
-            Device { mac, ..Device::new(name, Kind::Bond(bond)) }
+            Device { mac, ..Device::new(id, Kind::Bond(bond)) }
         }
         "vlan" => {
             let link = reference(required(&fields, &at, "vlan_link")?, names)?;
             references.push(link.clone());
             let vlan = vlan_id(required(&fields, &at, "vlan_id")?)?;
             let mac = own("vlan_mac_address")?;
-            Device { mac, ..Device::new(name, Kind::Vlan { id: vlan, link: link.name }) }
+            Device { mac, ..Device::new(id, Kind::Vlan { id: vlan, link: link.name }) }
         }
         other => {
             if !PHYSICAL.contains(&other) {
@@ -229,10 +233,10 @@ fn read_link<'a>(
                 warnings.push(format!("'{name}': the type '{other}' is taken for a network card"));
             }
             let mac = Some(required(&fields, &at, "ethernet_mac_address")?.parse(MAC)?);
-            let set_name = fields.get("name").map(|_| name.clone());
+            let set_name = fields.get("name").map(|_| name);
             let matches = Some(Match { mac, ..Match::default() });
             let ethernet = Ethernet { matches, set_name, wake_on_lan: None };
-            Device::new(name, Kind::Ethernet(ethernet))
+            Device::new(id, Kind::Ethernet(ethernet))
         }
     };
     device.mtu = number(&fields, "mtu", MTU)?;

@@ -5,8 +5,8 @@
 use std::{net::Ipv4Addr, ops::RangeInclusive};
 
 use super::{
-    Name, Setting, Value,
-    fields::{NAME, not, unsigned, word},
+    Id, Setting, Value,
+    fields::{DEVICE, not, unsigned, word},
 };
 use crate::yaml::{At, Problem, printable};
 
@@ -262,10 +262,10 @@ fn hosts(at: &At<'_>) -> Result<Vec<Ipv4Addr>, Problem> {
 pub(super) fn per_port<'a>(
     at: &At<'a>,
     range: &RangeInclusive<i64>,
-) -> Result<Vec<(Name, u32, At<'a>)>, Problem> {
+) -> Result<Vec<(Id, u32, At<'a>)>, Problem> {
     if at.is_map() {
         let entry = |(key, at): (&str, At<'a>)| {
-            let port = key.parse().map_err(|()| at.problem(format!("expected {NAME}")))?;
+            let port = key.parse().map_err(|()| not(&at, DEVICE, key))?;
             Ok((port, unsigned(&at, range.clone())?, at))
         };
         return at.entries()?.into_iter().map(entry).collect();

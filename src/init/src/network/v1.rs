@@ -9,10 +9,11 @@
 use std::net::IpAddr;
 
 use super::{
-    Bond, Bridge, Device, Domain, Ethernet, Kind, Mac, Match, Name, Network, Route, Setting,
+    Bond, Bridge, Device, Domain, Ethernet, Id, Kind, Mac, Match, Name, Network, Route, Setting,
     check::{self, Draft, Reference},
     fields::{
-        DOMAIN, IP, MAC, MTU, NAME, flag, id, number, one_or_more, option, own_mac, required,
+        DEVICE, DOMAIN, IP, MAC, MTU, NAME, flag, name, number, one_or_more, option, own_mac,
+        required,
     },
     parameters::{
         BOND, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, of_v1, per_port, unknown, v1_name,
@@ -40,7 +41,7 @@ const IFUPDOWN: [&str; 3] = ["gcint", "maxwait", "waitport"];
 struct Nameservers {
     addresses: Vec<IpAddr>,
     search: Vec<Domain>,
-    device: Option<Name>,
+    device: Option<Id>,
 }
 
 pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
@@ -83,20 +84,21 @@ fn read_device<'a>(
     };
     let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
     let fields = at.fields(&known)?;
-    let name = required(&fields, &at, "name")?;
-    let id = id(name.text(NAME)?, name)?;
+    let name_at = required(&fields, &at, "name")?;
+    let name = name(name_at.text(NAME)?, name_at)?;
+    let id = Id::from(name.clone());
     let mut references = Vec::new();
     let mut device = match kind {
         "bond" => Device::new(id, Kind::Bond(read_bond(&fields, &mut references)?)),
         "bridge" => read_bridge(&fields, &at, id, &mut references, warnings)?,
         "vlan" => {
             let link = required(&fields, &at, "vlan_link")?;
-            let link = Reference { name: link.parse(NAME)?, at: link.clone(), own_port: false };
+            let link = Reference { name: link.parse(DEVICE)?, at: link.clone(), own_port: false };
             let vlan = vlan_id(required(&fields, &at, "vlan_id")?)?;
             references.push(link.clone());
             Device::new(id, Kind::Vlan { id: vlan, link: link.name })
         }
-        _ => physical(&fields, id)?,
+        _ => physical(&fields, name)?,
     };
     if let Some(at) = fields.get("mac_address").filter(|_| kind != "physical") {
         device.mac = Some(own_mac(at)?);
@@ -114,7 +116,7 @@ fn read_device<'a>(
 }
 
 /// With a MAC address, `name` is the name that the interface gets; else the one it has.
-fn physical(fields: &Fields<'_>, id: Name) -> Result<Device, Problem> {
+fn physical(fields: &Fields<'_>, name: Name) -> Result<Device, Problem> {
     let mac: Option<Mac> = option(fields, "mac_address", MAC)?;
     let drivers = match fields.get("params") {
         Some(at) => one_or_more(&at.fields(&["driver"])?, "driver", "a driver's name or pattern")?,
@@ -122,10 +124,10 @@ fn physical(fields: &Fields<'_>, id: Name) -> Result<Device, Problem> {
     };
     let hardware = mac.is_some() || !drivers.is_empty();
     let matches =
-        hardware.then(|| Match { name: mac.is_none().then(|| id.to_glob()), mac, drivers });
-    let set_name = mac.is_some().then(|| id.clone());
+        hardware.then(|| Match { name: mac.is_none().then(|| name.to_glob()), mac, drivers });
+    let set_name = mac.is_some().then(|| name.clone());
     let wake_on_lan = flag(fields, "wakeonlan")?;
-    Ok(Device::new(id, Kind::Ethernet(Ethernet { matches, set_name, wake_on_lan })))
+    Ok(Device::new(name.into(), Kind::Ethernet(Ethernet { matches, set_name, wake_on_lan })))
 }
 
 fn read_bond<'a>(
@@ -136,7 +138,7 @@ fn read_bond<'a>(
     let Some(params) = fields.get("params") else { return Ok(bond) };
     for (key, at) in params.entries()? {
         if v1_name("bond", key).as_deref() == Some("primary") {
-            let name: Name = at.parse(NAME)?;
+            let name: Id = at.parse(DEVICE)?;
             bond.primary = Some(name.clone());
             references.push(Reference { name, at, own_port: true });
             continue;
@@ -153,7 +155,7 @@ fn read_bond<'a>(
 fn read_bridge<'a>(
     fields: &Fields<'a>,
     at: &At<'a>,
-    id: Name,
+    id: Id,
     references: &mut Vec<Reference<'a>>,
     warnings: &mut Vec<String>,
 ) -> Result<Device, Problem> {
@@ -211,7 +213,7 @@ fn read_nameservers(at: &At<'_>) -> Result<Nameservers, Problem> {
     Ok(Nameservers {
         addresses: one_or_more(&fields, "address", IP)?,
         search: one_or_more(&fields, "search", DOMAIN)?,
-        device: option(&fields, "interface", NAME)?,
+        device: option(&fields, "interface", DEVICE)?,
     })
 }
 

@@ -5,9 +5,11 @@
 //! Here the kinds of devices; what every device can have is in `v2_device`.
 
 use super::{
-    Bond, Bridge, Device, Ethernet, Kind, Match, Name, Network, Setting,
+    Bond, Bridge, Device, Ethernet, Id, Kind, Match, Name, Network, Setting,
     check::{self, Draft, Reference},
-    fields::{MAC, NAME, POSITIVE, flag, id, list, one_or_more, option, required, unsigned},
+    fields::{
+        DEVICE, MAC, POSITIVE, flag, list, name, not, one_or_more, option, required, unsigned,
+    },
     parameters::{BOND, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, per_port},
     v2_device::{self, check_renderer},
 };
@@ -15,6 +17,8 @@ use crate::yaml::{At, Fields, Problem};
 
 const TOP: [&str; 8] =
     ["version", "renderer", "ethernets", "bonds", "bridges", "vlans", "vrfs", "dummy-devices"];
+
+const ID: &str = "an id of at most 64 printable ASCII characters without '/'";
 
 pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
     check_renderer(&top.fields(&TOP)?)?;
@@ -36,7 +40,6 @@ fn read_device<'a>(
     at: At<'a>,
     warnings: &mut Vec<String>,
 ) -> Result<Draft<'a>, Problem> {
-    let id = id(key, &at)?;
     let own: &[&str] = match section {
         "bonds" | "bridges" => &["interfaces", "parameters"],
         "vlans" => &["id", "link"],
@@ -45,6 +48,12 @@ fn read_device<'a>(
         _ => &["match", "set-name", "wakeonlan"],
     };
     let fields = at.fields(&v2_device::keys(own))?;
+    // A match says which interfaces are meant; then the id is only what others call the entry.
+    let id = if fields.get("match").is_some() {
+        key.parse().map_err(|()| not(&at, ID, key))?
+    } else {
+        name(key, &at)?.into()
+    };
     let mut references = Vec::new();
     let kind = match section {
         "bonds" => Kind::Bond(read_bond(&fields, &mut references)?),
@@ -165,8 +174,8 @@ pub(super) fn ports<'a>(
     fields: &Fields<'a>,
     key: &str,
     references: &mut Vec<Reference<'a>>,
-) -> Result<Vec<Name>, Problem> {
-    let names = list(fields, key, NAME)?;
+) -> Result<Vec<Id>, Problem> {
+    let names = list(fields, key, DEVICE)?;
     let items = fields.get(key).map(At::items).transpose()?.unwrap_or_default();
     let pairs = names.iter().cloned().zip(items);
     references.extend(pairs.map(|(name, at)| Reference { name, at, own_port: false }));
@@ -175,5 +184,5 @@ pub(super) fn ports<'a>(
 
 /// A name that must be a device of the document.
 fn reference<'a>(at: &At<'a>) -> Result<Reference<'a>, Problem> {
-    Ok(Reference { name: at.parse(NAME)?, at: at.clone(), own_port: false })
+    Ok(Reference { name: at.parse(DEVICE)?, at: at.clone(), own_port: false })
 }

@@ -35,6 +35,47 @@ impl Name {
     }
 }
 
+/// What a document calls a device: the interface's name, or any words where a match says which
+/// interfaces are meant.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id(String);
+
+impl FromStr for Id {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let safe = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'/';
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(safe);
+        fits.then(|| Self(text.to_owned())).ok_or(())
+    }
+}
+
+impl From<Name> for Id {
+    fn from(name: Name) -> Self {
+        Self(name.0)
+    }
+}
+
+impl Id {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The id as a part of a file's name. What an interface name cannot have becomes `+` and its
+    /// number, so that no two ids share a file.
+    pub fn stem(&self) -> String {
+        let mut stem = String::new();
+        for c in self.0.chars() {
+            if c.is_ascii_alphanumeric() || "._-".contains(c) {
+                stem.push(c);
+            } else {
+                stem.push_str(&format!("+{:02x}", u32::from(c)));
+            }
+        }
+        stem
+    }
+}
+
 /// A pattern of interface or driver names: `*`, `?`, `[…]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(String);
@@ -163,6 +204,12 @@ impl FromStr for Domain {
 }
 
 impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -26,7 +26,7 @@ pub fn files(network: &Network) -> Vec<File> {
     let mut files = Vec::new();
     for device in &network.devices {
         let mut push = |suffix: &str, text: Text| {
-            files.push((format!("10-kiln-{}.{suffix}", device.id), text.0));
+            files.push((format!("10-kiln-{}.{suffix}", device.id.stem()), text.0));
         };
         match &device.kind {
             Kind::Ethernet(ethernet) => {

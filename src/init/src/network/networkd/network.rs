@@ -143,7 +143,7 @@ fn stacking(text: &mut Text, network: &Network, device: &Device) {
 }
 
 fn bridge_port(text: &mut Text, bridge: &Bridge, device: &Device) {
-    let find = |numbers: &[(crate::network::Name, u32)]| {
+    let find = |numbers: &[(crate::network::Id, u32)]| {
         numbers.iter().find(|(port, _)| *port == device.id).map(|(_, number)| *number)
     };
     let (cost, priority) = (find(&bridge.costs), find(&bridge.priorities));

@@ -327,6 +327,7 @@ proptest! {
             check(&format!("{{version: 2, ethernets: {{a: {{match: {{{key}: {quoted}}}}}}}}}"));
         }
         check(&format!("{{version: 2, ethernets: {{{quoted}: {{dhcp4: true}}}}}}"));
+        check(&format!("{{version: 2, ethernets: {{{quoted}: {{match: {{name: a}}}}}}, vlans: {{v: {{id: 5, link: {quoted}}}}}}}"));
         check(&format!("{{version: 2, ethernets: {{a: {{nameservers: {{search: [{quoted}]}}}}}}}}"));
         check(&format!("{{version: 2, ethernets: {{a: {{dhcp4: true, dhcp4-overrides: {{hostname: {quoted}}}}}}}}}"));
         check(&format!("{{version: 2, ethernets: {{a: {{addresses: [{{10.0.0.1/8: {{label: {quoted}}}}}]}}}}}}"));

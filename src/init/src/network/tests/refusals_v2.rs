@@ -387,13 +387,27 @@ fn wrong_documents_are_refused() {
         ),
         ("version: 2\nethernets: {lo: {}}", &format!("2: ethernets.lo: {NAME}")),
         ("version: 2\nethernets: {'../x': {}}", &format!("2: ethernets.../x: {NAME}")),
+        ("version: 2\nethernets: {'0': {dhcp4: true}}", &format!("2: ethernets.0: {NAME}")),
+        ("version: 2\nbridges: {default: {}}", &format!("2: bridges.default: {NAME}")),
+        (
+            "version: 2\nethernets: {'../x': {match: {name: a}}}",
+            "2: ethernets.../x: expected an id of at most 64 printable ASCII characters without '/', found '../x'",
+        ),
+        (
+            "version: 2\nethernets: {\"a\\nb\": {match: {name: a}}}",
+            "2: ethernets.a\\nb: expected an id of at most 64 printable ASCII characters without '/', found 'a\\nb'",
+        ),
+        (
+            "version: 2\nbonds: {b: {interfaces: [\"a\\nb\"]}}",
+            "2: bonds.b.interfaces[0]: expected the name of a device of this document, found the control character '\\n'",
+        ),
         (
             "version: 2\nvlans: {'a-name-too-long-': {}}",
             &format!("2: vlans.a-name-too-long-: {NAME}"),
         ),
         (
             "version: 2\nbonds: {b: {interfaces: ['a b']}}",
-            &format!("2: bonds.b.interfaces[0]: {NAME}, found 'a b'"),
+            "2: bonds.b.interfaces[0]: no device of this document is called 'a b'",
         ),
     ] {
         assert_eq!(read(text).unwrap_err(), message, "{text}");

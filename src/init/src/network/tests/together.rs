@@ -107,6 +107,69 @@ fn a_bond_with_vlans_and_a_bridge_gives_every_file() {
 }
 
 #[test]
+fn an_id_with_a_match_is_only_what_others_call_the_device() {
+    let network = accepted(
+        "
+version: 2
+ethernets:
+  provisioningport: {match: {macaddress: '52:54:00:00:00:01'}, dhcp4: true}
+  management-network: {match: {macaddress: '52:54:00:00:00:02'}, set-name: mgmt0}
+  default: {match: {driver: igb}}
+  all: {match: {name: 'enp2*'}}
+  \"0\": {match: {name: eth7}, optional: true}
+  the last one: {match: {name: eth8}}
+bonds:
+  bond0:
+    interfaces: [default, the last one]
+    parameters: {mode: active-backup, mii-monitor-interval: 100, primary: default}
+bridges:
+  br0: {interfaces: [all, '0'], parameters: {path-cost: {all: 50}}}
+vlans:
+  v5: {id: 5, link: management-network}
+",
+    );
+    assert_eq!(network.warnings, [""; 0]);
+    for (name, text) in [
+        (
+            "provisioningport.network",
+            "[Match]\nMACAddress=52:54:00:00:00:01\nType=ether\nKind=!*\n\n\
+             [Network]\nDHCP=ipv4\n\n[DHCPv4]\nClientIdentifier=mac\n",
+        ),
+        (
+            "management-network.link",
+            "[Match]\nMACAddress=52:54:00:00:00:02\nType=ether\nKind=!*\n\n[Link]\nName=mgmt0\n",
+        ),
+        (
+            "management-network.network",
+            "[Match]\nName=mgmt0\nMACAddress=52:54:00:00:00:02\nType=ether\nKind=!*\n\n\
+             [Network]\nDHCP=no\nVLAN=v5\n",
+        ),
+        (
+            "default.network",
+            "[Match]\nDriver=igb\nType=ether\nKind=!*\n\n[Link]\nRequiredForOnline=no\n\n\
+             [Network]\nDHCP=no\nBond=bond0\nPrimarySlave=yes\n",
+        ),
+        (
+            "all.network",
+            "[Match]\nName=enp2*\nType=ether\nKind=!*\n\n[Link]\nRequiredForOnline=no\n\n\
+             [Network]\nDHCP=no\nBridge=br0\n\n[Bridge]\nCost=50\n",
+        ),
+        (
+            "0.network",
+            "[Match]\nName=eth7\nType=ether\nKind=!*\n\n[Link]\nRequiredForOnline=no\n\n\
+             [Network]\nDHCP=no\nBridge=br0\n",
+        ),
+        (
+            "the+20last+20one.network",
+            "[Match]\nName=eth8\nType=ether\nKind=!*\n\n[Link]\nRequiredForOnline=no\n\n\
+             [Network]\nDHCP=no\nBond=bond0\n",
+        ),
+    ] {
+        assert_eq!(file(&network, &format!("10-kiln-{name}")), text, "{name}");
+    }
+}
+
+#[test]
 fn the_order_of_sections_does_not_matter_to_references() {
     let (ethernets, rest) = STACK.split_once("bonds:").unwrap();
     let (version, ethernets) = ethernets.split_once("ethernets:").unwrap();

@@ -5,7 +5,7 @@ use std::{
     str::FromStr,
 };
 
-use crate::network::{Address, Domain, Glob, Label, Mac, Name, value::prefix_length};
+use crate::network::{Address, Domain, Glob, Id, Label, Mac, Name, value::prefix_length};
 
 fn valid<T: FromStr>(texts: &[&str]) -> Vec<bool> {
     texts.iter().map(|text| text.parse::<T>().is_ok()).collect()
@@ -29,6 +29,25 @@ fn names_are_those_that_the_kernel_and_file_names_take() {
     assert!(!valid::<Name>(&good).contains(&false));
     let bad = ["abcdefghijklmnop", ".", "..", "all", "default", "123", "a:b", "en*"];
     assert!(!valid::<Name>(&bad).contains(&true));
+}
+
+#[test]
+fn ids_are_any_words_and_no_two_share_a_file() {
+    for (text, stem) in [
+        ("eth0", "eth0"),
+        ("management-network", "management-network"),
+        ("default", "default"),
+        ("0", "0"),
+        ("a b", "a+20b"),
+        ("a+20b", "a+2b20b"),
+        ("..", ".."),
+        ("nic:1 %n", "nic+3a1+20+25n"),
+    ] {
+        assert_eq!(text.parse::<Id>().unwrap().stem(), stem);
+    }
+    let long = "a".repeat(65);
+    let bad = ["", "a/b", "../x", "a\nb", "\u{7f}", "ä", "\u{2028}", &long];
+    assert!(!valid::<Id>(&bad).contains(&true));
 }
 
 #[test]
