@@ -14,6 +14,8 @@ pub(super) const MAC: &str = "a MAC address, as 52:54:00:12:34:56";
 pub(super) const DOMAIN: &str = "a domain";
 /// The least that IPv4 works with, and the most that Linux takes for ethernet.
 pub(super) const MTU: RangeInclusive<i64> = 68..=65_535;
+/// Of IPv6, which works with no less than 1280.
+pub(super) const IPV6_MTU: RangeInclusive<i64> = 1280..=65_535;
 pub(super) const UNSIGNED: RangeInclusive<i64> = 0..=u32::MAX as i64;
 pub(super) const POSITIVE: RangeInclusive<i64> = 1..=u32::MAX as i64;
 

@@ -147,6 +147,7 @@ pub enum UseDomains {
 pub struct RouterAdvertisements {
     pub use_dns: Option<bool>,
     pub use_domains: Option<UseDomains>,
+    pub metric: Option<u32>,
     pub table: Option<u32>,
 }
 

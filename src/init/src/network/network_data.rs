@@ -15,8 +15,8 @@ use super::{
         word,
     },
     parameters::{BOND, of_v1},
-    v1::extend,
-    v1_subnet::{ip_and_prefix, netmask, read_route},
+    v1::{extend, give_all},
+    v1_subnet::{ROUTE, ip_and_prefix, netmask, route},
     v2::vlan_id,
 };
 use crate::yaml::{At, Fields, Problem};
@@ -94,10 +94,8 @@ pub fn read(document: &At<'_>) -> Result<Network, Problem> {
         read_network(&network, &names, &mut drafts, &mut warnings)?;
     }
     let host = nameservers(&top, &mut warnings)?;
+    give_all(&mut drafts, &host, &[]);
     for Draft { device, .. } in &mut drafts {
-        if device.has_addresses() || device.accept_ra == Some(true) {
-            extend(&mut device.nameservers, &host);
-        }
         let own: Vec<Address> = device.addresses.iter().map(|it| it.address).collect();
         for route in device.routes.iter_mut().filter(|_| !own.is_empty()) {
             let default = route.to.is_none_or(|to| to.prefix == 0);
@@ -278,7 +276,8 @@ fn read_network(
         device.routes.push(super::Route { via: Some(via), ..super::Route::default() });
     }
     for route in items(&fields, "routes")? {
-        let route = read_route(&route, &["services"], warnings)?;
+        let known: Vec<&str> = ROUTE.iter().copied().chain(["services"]).collect();
+        let route = self::route(&lenient(&route, &known, warnings)?, &route, warnings)?;
         // Nova says the gateway twice, as the network's and as a route.
         let default = |it: &super::Route| it.to.is_none_or(|to| to.prefix == 0);
         let again = |it: &super::Route| it.via == route.via && default(it) && default(&route);

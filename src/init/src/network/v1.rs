@@ -3,8 +3,8 @@
 //! <https://docs.cloud-init.io/en/latest/reference/network-config-format-v1.html>.
 //!
 //! A list of devices, name servers and routes. What is said for the whole host goes to the devices
-//! it is for: name servers to every one with addresses of its own, a route to the one that
-//! reaches its gateway.
+//! it is for: name servers to every one that is no port of another, a route to the one that reaches
+//! its gateway.
 
 use std::net::IpAddr;
 
@@ -12,8 +12,8 @@ use super::{
     Bond, Bridge, Device, Domain, Ethernet, Id, Kind, Mac, Match, Name, Network, Route, Setting,
     check::{self, Draft, Reference},
     fields::{
-        DEVICE, DOMAIN, IP, MAC, MTU, NAME, flag, name, number, one_or_more, option, own_mac,
-        required,
+        DEVICE, DOMAIN, IP, MAC, MTU, NAME, flag, is_on_link, name, number, one_or_more, option,
+        own_mac, required,
     },
     parameters::{
         BOND, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, of_v1, per_port, unknown, v1_name,
@@ -55,7 +55,7 @@ pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
         let expected = "physical, bond, bridge, vlan, loopback, nameserver or route";
         match kind.text(expected)? {
             "nameserver" => nameservers.push((read_nameservers(&at)?, at)),
-            "route" => routes.push((v1_subnet::read_route(&at, &["type"], &mut warnings)?, at)),
+            "route" => routes.push((v1_subnet::read_route(&at, &mut warnings)?, at)),
             "loopback" => nameservers.push((read_loopback(&at)?, at)),
             "physical" | "bond" | "bridge" | "vlan" => {
                 drafts.push(read_device(at, kind.text(expected)?, &mut warnings)?);
@@ -65,7 +65,7 @@ pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
     }
     check::check_number(&drafts, top)?;
     for (route, at) in routes {
-        give_route(&mut drafts, route, &at)?;
+        give_route(&mut drafts, route, &at, &mut warnings)?;
     }
     give_nameservers(&mut drafts, nameservers)?;
     check::resolve(drafts, top, warnings)
@@ -102,6 +102,9 @@ fn read_device<'a>(
     };
     if let Some(at) = fields.get("mac_address").filter(|_| kind != "physical") {
         device.mac = Some(own_mac(at)?);
+    }
+    if flag(&fields, "wakeonlan")? == Some(true) && kind != "physical" {
+        warnings.push(format!("'{}': 'wakeonlan' has no effect on a {kind}", device.id));
     }
     device.mtu = number(&fields, "mtu", MTU)?;
     device.accept_ra = flag(&fields, "accept-ra")?;
@@ -240,55 +243,82 @@ fn read_loopback(at: &At<'_>) -> Result<Nameservers, Problem> {
 }
 
 /// A route of the host belongs to the device whose network has its gateway; where a lease will
-/// say which network that is, to the only such device.
-fn give_route(drafts: &mut [Draft<'_>], route: Route, at: &At<'_>) -> Result<(), Problem> {
+/// say which network that is, to the only such device; where nothing else can be meant, to the only
+/// device with addresses of its family.
+fn give_route(
+    drafts: &mut [Draft<'_>],
+    mut route: Route,
+    at: &At<'_>,
+    warnings: &mut Vec<String>,
+) -> Result<(), Problem> {
     let via = route.via.ok_or_else(|| at.problem("missing key 'gateway'"))?;
-    let reaches = |device: &Device| device.addresses.iter().any(|it| it.address.contains(via));
+    let reaches = |device: &Device| {
+        device.addresses.iter().any(|it| it.address.contains(via) || it.peer == Some(via))
+    };
     let leased = |device: &Device| match via {
         IpAddr::V4(_) => device.dhcp4.is_some(),
         IpAddr::V6(_) => device.dhcp6.is_some() || device.accept_ra == Some(true),
     };
-    let mut with_lease = (0..).zip(drafts.iter()).filter(|(_, draft)| leased(&draft.device));
-    let only = match (with_lease.next(), with_lease.next()) {
-        (Some((index, _)), None) => Some(index),
-        _ => None,
+    let of_family = |device: &Device| {
+        device.addresses.iter().any(|it| it.address.ip.is_ipv4() == via.is_ipv4())
     };
-    let index = drafts.iter().position(|draft| reaches(&draft.device)).or(only);
+    let found = drafts.iter().position(|draft| reaches(&draft.device));
+    let found = found.or_else(|| only(drafts, &leased));
+    let index = found.or_else(|| only(drafts, &of_family));
     let draft = index.and_then(|index| drafts.get_mut(index)).ok_or_else(|| {
         at.problem(format!("no device has an address in the network of the gateway {via}"))
     })?;
+    if found.is_none() && is_on_link(via, &[]) {
+        route.on_link = true;
+        warnings.push(format!(
+            "'{}': the gateway {via} is in none of the device's networks; it is taken to be on its link",
+            draft.device.id
+        ));
+    }
     draft.device.routes.push(route);
     Ok(())
+}
+
+/// The index of the only such device.
+fn only(drafts: &[Draft<'_>], wanted: &dyn Fn(&Device) -> bool) -> Option<usize> {
+    let mut found = (0..).zip(drafts).filter(|(_, draft)| wanted(&draft.device));
+    let (index, _) = found.next()?;
+    found.next().is_none().then_some(index)
 }
 
 fn give_nameservers(
     drafts: &mut [Draft<'_>],
     nameservers: Vec<(Nameservers, At<'_>)>,
 ) -> Result<(), Problem> {
-    for (found, at) in nameservers {
-        let n = found.addresses.len().max(found.search.len());
-        if n > check::VALUES_MAX {
+    for (Nameservers { addresses, search, device }, at) in nameservers {
+        if addresses.len().max(search.len()) > check::VALUES_MAX {
             return Err(
                 at.problem(format!("more than {} name servers or domains", check::VALUES_MAX))
             );
         }
-        let mut taken = found.device.is_none();
-        for Draft { device, .. } in drafts.iter_mut() {
-            let wanted = match &found.device {
-                Some(id) => device.id == *id,
-                None => device.has_addresses() || device.accept_ra == Some(true),
-            };
-            if wanted {
-                taken = true;
-                extend(&mut device.nameservers, &found.addresses);
-                extend(&mut device.search, &found.search);
-            }
-        }
-        if let (Some(id), false) = (&found.device, taken) {
+        let Some(id) = device else {
+            give_all(drafts, &addresses, &search);
+            continue;
+        };
+        let Some(draft) = drafts.iter_mut().find(|draft| draft.device.id == id) else {
             return Err(at.problem(format!("no device of this document is called '{id}'")));
-        }
+        };
+        extend(&mut draft.device.nameservers, &addresses);
+        extend(&mut draft.device.search, &search);
     }
     Ok(())
+}
+
+/// Gives the host's name servers to every device that is no port of another: which one will reach
+/// them is not known here, and one that has no addresses asks nobody.
+pub(super) fn give_all(drafts: &mut [Draft<'_>], addresses: &[IpAddr], search: &[Domain]) {
+    let ports: Vec<Id> = drafts.iter().flat_map(|it| it.device.ports()).cloned().collect();
+    for Draft { device, .. } in drafts {
+        if !ports.contains(&device.id) {
+            extend(&mut device.nameservers, addresses);
+            extend(&mut device.search, search);
+        }
+    }
 }
 
 /// Adds what is not there yet.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{
     Activation, Address, Assigned, Device, Dhcp, Domain, Route,
     fields::{
-        DOMAIN, IP, MTU, UNSIGNED, assignable, flag, is_on_link, not, number, one_or_more, option,
-        required, word,
+        DOMAIN, IP, IPV6_MTU, MTU, POSITIVE, UNSIGNED, assignable, flag, is_on_link, not, number,
+        one_or_more, option, required, word,
     },
     route::{SCOPES, check},
     v1::extend,
@@ -32,7 +32,7 @@ const SUBNET: [&str; 15] = [
     "pointopoint",
     "mtu",
 ];
-const ROUTE: [&str; 8] =
+pub(super) const ROUTE: [&str; 8] =
     ["destination", "network", "netmask", "prefix", "gateway", "metric", "mtu", "table"];
 const NETMASK: &str = "a network mask, as 255.255.255.0 or 24";
 const ADDRESS: &str = "an IP address, with or without prefix length";
@@ -74,9 +74,8 @@ pub(super) fn read(
         flag(&fields, key)?;
     }
     let metric = number(&fields, "metric", UNSIGNED)?;
-    let dhcp = || Some(Dhcp { route_metric: metric, ..Dhcp::default() });
     match kind {
-        Kind::Dhcp4 => device.dhcp4 = dhcp(),
+        Kind::Dhcp4 => device.dhcp4 = Some(Dhcp { route_metric: metric, ..Dhcp::default() }),
         Kind::Dhcp6 => device.dhcp6 = Some(Dhcp::default()),
         Kind::Slaac | Kind::Stateful | Kind::Stateless => {
             if device.accept_ra == Some(false) {
@@ -105,17 +104,23 @@ pub(super) fn read(
             }
         }
     }
-    // Of the static address of this subnet; a lease brings its own.
-    let metric = metric.filter(|_| kind != Kind::Dhcp4);
-    read_gateway(&fields, kind, metric, device)?;
+    let gateway = read_gateway(&fields, kind, metric, device)?;
+    match kind {
+        Kind::Static | Kind::Static6 | Kind::Manual if metric.is_some() && !gateway => {
+            warnings.push(format!("'{}': 'metric' has no effect without 'gateway'", device.id));
+        }
+        Kind::Dhcp4 | Kind::Static | Kind::Static6 | Kind::Manual => {}
+        // In IPv6, routes come from routers, also beside DHCP.
+        _ => device.ra.metric = metric.or(device.ra.metric),
+    }
     if let Some(routes) = fields.get("routes") {
         for route in routes.items()? {
-            device.routes.push(read_route(&route, &[], warnings)?);
+            device.routes.push(read_route(&route, warnings)?);
         }
     }
     extend(&mut device.nameservers, &one_or_more::<IpAddr>(&fields, "dns_nameservers", IP)?);
     extend(&mut device.search, &one_or_more::<Domain>(&fields, "dns_search", DOMAIN)?);
-    device.mtu = number(&fields, "mtu", MTU)?.or(device.mtu);
+    read_mtu(&fields, kind, device, warnings)?;
     if let Some(at) = fields.get("control") {
         match word(at, &[("auto", 0), ("hotplug", 1), ("manual", 2)])? {
             1 => device.optional = true,
@@ -126,13 +131,42 @@ pub(super) fn read(
     Ok(())
 }
 
+/// An interface has one MTU, and another for IPv6 that is not larger. The device's own counts more
+/// than a subnet's.
+fn read_mtu(
+    fields: &Fields<'_>,
+    kind: Kind,
+    device: &mut Device,
+    warnings: &mut Vec<String>,
+) -> Result<(), Problem> {
+    let ipv6 = match kind {
+        Kind::Dhcp4 => false,
+        Kind::Static => device.addresses.last().is_some_and(|it| it.address.ip.is_ipv6()),
+        Kind::Manual => flag(fields, "ipv6")?.unwrap_or(false),
+        _ => true,
+    };
+    let (range, mtu) = match ipv6 {
+        true => (IPV6_MTU, &mut device.ipv6_mtu),
+        false => (MTU, &mut device.mtu),
+    };
+    match (number(fields, "mtu", range)?, *mtu) {
+        (Some(own), Some(other)) if own != other => warnings.push(format!(
+            "'{}': the subnet's MTU {own} has no effect: there is one of {other} already",
+            device.id
+        )),
+        (own, _) => *mtu = mtu.or(own),
+    }
+    Ok(())
+}
+
+/// Whether there is a gateway; a lease has a metric of its own.
 fn read_gateway(
     fields: &Fields<'_>,
     kind: Kind,
     metric: Option<u32>,
     device: &mut Device,
-) -> Result<(), Problem> {
-    let Some(at) = fields.get("gateway") else { return Ok(()) };
+) -> Result<bool, Problem> {
+    let Some(at) = fields.get("gateway") else { return Ok(false) };
     let via: IpAddr = at.parse(IP)?;
     let own: Vec<Address> = match device.addresses.last() {
         Some(assigned) if matches!(kind, Kind::Static | Kind::Static6) => {
@@ -148,8 +182,9 @@ fn read_gateway(
     };
     let peer = device.addresses.iter().any(|it| it.peer == Some(via));
     let on_link = !peer && is_on_link(via, &own);
+    let metric = metric.filter(|_| kind != Kind::Dhcp4);
     device.routes.push(Route { via: Some(via), on_link, metric, ..Route::default() });
-    Ok(())
+    Ok(true)
 }
 
 fn read_address(
@@ -208,14 +243,21 @@ fn default_prefix(ip: IpAddr) -> u8 {
     if ip.is_ipv4() { 24 } else { 64 }
 }
 
-/// A route of a subnet, or of the host, which has `others` as keys beside.
-pub(super) fn read_route(
+/// A route of a subnet or of the host.
+pub(super) fn read_route(at: &At<'_>, warnings: &mut Vec<String>) -> Result<Route, Problem> {
+    let known: Vec<&str> = ROUTE.iter().copied().chain(["type"]).collect();
+    let fields = at.fields(&known)?;
+    // The schema has it in subnets as well, where it says nothing new.
+    fields.get("type").map(|at| word(at, &[("route", ())])).transpose()?;
+    route(&fields, at, warnings)
+}
+
+/// The route of these fields, which may have others beside.
+pub(super) fn route(
+    fields: &Fields<'_>,
     at: &At<'_>,
-    others: &[&str],
     warnings: &mut Vec<String>,
 ) -> Result<Route, Problem> {
-    let known: Vec<&str> = ROUTE.iter().chain(others).copied().collect();
-    let fields = at.fields(&known)?;
     let target = match (fields.get("destination"), fields.get("network")) {
         (Some(_), Some(at)) => return Err(at.problem("'destination' is there as well")),
         (Some(target), None) | (None, Some(target)) => target,
@@ -224,15 +266,15 @@ pub(super) fn read_route(
     let to = if target.text(ADDRESS)? == "default" {
         None
     } else {
-        Some(destination(&fields, target, warnings)?)
+        Some(destination(fields, target, warnings)?)
     };
-    let via: Option<IpAddr> = option(&fields, "gateway", IP)?;
+    let via: Option<IpAddr> = option(fields, "gateway", IP)?;
     let route = Route {
         to: to.or(via.map(Address::any)),
         via,
-        metric: number(&fields, "metric", UNSIGNED)?,
-        mtu: number(&fields, "mtu", MTU)?,
-        table: number(&fields, "table", 1..=i64::from(u32::MAX))?,
+        metric: number(fields, "metric", UNSIGNED)?,
+        mtu: number(fields, "mtu", MTU)?,
+        table: number(fields, "table", POSITIVE)?,
         ..Route::default()
     };
     check(&route, at)?;

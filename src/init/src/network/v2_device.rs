@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::{
     Activation, Address, Assigned, Device, Dhcp, Kind, LinkLocal, Route,
     fields::{
-        ADDRESS, DOMAIN, IP, MTU, POSITIVE, UNSIGNED, assignable, flag, is_on_link, list, not,
-        number, option, own_mac, use_domains, word,
+        ADDRESS, DOMAIN, IP, IPV6_MTU, MTU, POSITIVE, UNSIGNED, assignable, flag, is_on_link, list,
+        not, number, option, own_mac, use_domains, word,
     },
     route::{read_route, read_rule},
 };
@@ -90,7 +90,7 @@ pub(super) fn read(
         device.search = list(&fields, "search", DOMAIN)?;
     }
     device.mtu = number(fields, "mtu", MTU)?;
-    device.ipv6_mtu = number(fields, "ipv6-mtu", 1280..=65_535)?;
+    device.ipv6_mtu = number(fields, "ipv6-mtu", IPV6_MTU)?;
     device.mac = fields.get("macaddress").map(own_mac).transpose()?;
     device.optional = flag(fields, "optional")?.unwrap_or(false);
     device.accept_ra = flag(fields, "accept-ra")?;

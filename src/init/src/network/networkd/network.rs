@@ -23,6 +23,7 @@ pub(super) fn text(network: &Network, device: &Device) -> Text {
         text.section("IPv6AcceptRA");
         text.option("UseDNS", device.ra.use_dns.map(word));
         text.option("UseDomains", device.ra.use_domains.map(domains));
+        text.option("RouteMetric", device.ra.metric);
         text.option("RouteTable", device.ra.table);
     }
     if let Some(Kind::Bridge(bridge)) = network.master(&device.id).map(|it| &it.kind) {

@@ -107,7 +107,7 @@ fn bonds_and_vlans_are_named_and_stand_on_their_links() {
         (
             "bond0.network",
             "[Match]\nName=bond0\n\n[Link]\nMTUBytes=9000\nMACAddress=fa:16:3e:00:00:01\n\n\
-             [Network]\nDHCP=no\nVLAN=bond0.602\n",
+             [Network]\nDHCP=no\nDNS=10.0.0.3\nVLAN=bond0.602\n",
         ),
     ] {
         assert_eq!(file(&network, &format!("10-kiln-{name}")), text, "{name}");
@@ -143,6 +143,8 @@ fn what_a_newer_release_adds_is_a_warning_and_said_once() {
         r#"{"links": [
             {"id": "a", "type": "quantum", "ethernet_mac_address": "fa:16:3e:00:00:01", "new": 1},
             {"id": "b", "type": "phy", "ethernet_mac_address": "fa:16:3e:00:00:02", "new": 1}],
+            "networks": [{"link": "a", "type": "ipv4_dhcp", "routes": [
+            {"network": "10.1.0.0/16", "gateway": "10.0.0.2", "services": [], "weight": 1}]}],
             "services": [{"type": "ntp", "address": "10.0.0.3"}], "more": {}}"#,
     );
     assert_eq!(
@@ -151,6 +153,7 @@ fn what_a_newer_release_adds_is_a_warning_and_said_once() {
             "network_data.json: the key 'more' has no effect",
             "network_data.json: the key 'new' has no effect",
             "'a': the type 'quantum' is taken for a network card",
+            "network_data.json: the key 'weight' has no effect",
             "network_data.json: the service 'ntp' has no effect",
         ]
     );

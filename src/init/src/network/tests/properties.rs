@@ -58,7 +58,7 @@ const KNOWN: [(&str, &[(&str, &str)]); 3] = [
                  RouteMetric UseMTU UseRoutes",
             ),
             ("DHCPv6", "Hostname SendHostname UseDNS UseDomains UseHostname UseNTP WithoutRA"),
-            ("IPv6AcceptRA", "UseDNS UseDomains RouteTable"),
+            ("IPv6AcceptRA", "UseDNS UseDomains RouteMetric RouteTable"),
             ("Bridge", "Cost Priority"),
         ],
     ),

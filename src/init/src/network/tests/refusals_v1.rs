@@ -74,6 +74,10 @@ fn wrong_entries_are_refused() {
             "type: bond\nname: a\nparams: {bond-mode: balance-slb}",
             "5: config[0].params.bond-mode: expected one of balance-rr, active-backup, balance-xor, broadcast, 802.3ad, balance-tlb, balance-alb, 0, 1, 2, 3, 4, 5, 6, found 'balance-slb'",
         ),
+        (
+            "type: bond\nname: a\nwakeonlan: maybe",
+            "5: config[0].wakeonlan: expected true or false, found 'maybe'",
+        ),
         ("type: bridge\nname: a", "3: config[0]: missing key 'bridge_interfaces'"),
         (
             "type: bridge\nname: a\nbridge_interfaces: []\nparams: {bridge_ports: []}",
@@ -198,6 +202,11 @@ fn wrong_subnets_are_refused() {
             ".dns_search[0]: expected a domain, found the control character '\\n'",
         ),
         ("type: dhcp, adress: x", ": unknown key 'adress'; did you mean 'address'?"),
+        (
+            "type: dhcp, routes: [{type: nat, destination: 10.0.0.0/8}]",
+            ".routes[0].type: expected one of route, found 'nat'",
+        ),
+        ("type: ipv6_slaac, mtu: 1279", ".mtu: expected a number from 1280 to 65535, found '1279'"),
         ("type: dhcp, routes: [{}]", ".routes[0]: missing key 'destination'"),
         (
             "type: dhcp, routes: [{network: 10.0.0.0, netmask: 255.0.255.0}]",

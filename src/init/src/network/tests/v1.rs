@@ -52,6 +52,8 @@ fn types_of_subnets_reach_their_lines() {
         ("type: dhcp4", "DHCP=ipv4\n"),
         ("type: dhcp4, metric: 100", "[DHCPv4]\nClientIdentifier=mac\nRouteMetric=100\n"),
         ("type: dhcp6", "DHCP=ipv6\n"),
+        ("type: dhcp6, metric: 50", "DHCP=ipv6\n\n[IPv6AcceptRA]\nRouteMetric=50\n"),
+        ("type: ipv6_slaac, metric: 50", "IPv6AcceptRA=yes\n\n[IPv6AcceptRA]\nRouteMetric=50\n"),
         ("type: dhcp4}, {type: dhcp6", "DHCP=yes\n"),
         ("type: ipv6_slaac", "DHCP=no\nIPv6AcceptRA=yes\n"),
         ("type: ipv6_dhcpv6-stateful", "DHCP=ipv6\nIPv6AcceptRA=yes\n"),
@@ -99,7 +101,12 @@ fn keys_of_subnets_reach_their_lines() {
             "[Link]\nActivationPolicy=manual\nRequiredForOnline=no\n",
         ),
         ("address: 10.0.0.1/16, mtu: 1400", "[Link]\nMTUBytes=1400\n"),
+        ("address: '2001:db8::1/64', mtu: 1400", "[Network]\nDHCP=no\nIPv6MTUBytes=1400\n"),
         ("address: 10.0.0.1/16, ipv4: true, ipv6: false", "Address=10.0.0.1/16\n"),
+        (
+            "address: 10.0.0.1/16, routes: [{type: route, destination: 10.1.0.0/16, gateway: 10.0.0.9}]",
+            "[Route]\nDestination=10.1.0.0/16\nGateway=10.0.0.9\n",
+        ),
         (
             "address: 10.0.0.1/16, routes: [{network: 10.1.0.0, netmask: 255.255.0.0, gateway: 10.0.0.9, metric: 3}]",
             "[Route]\nDestination=10.1.0.0/16\nGateway=10.0.0.9\nMetric=3\n",
@@ -262,7 +269,7 @@ const TWO: &str = "version: 1\nconfig:\n\
     - {type: physical, name: c}\n";
 
 #[test]
-fn name_servers_of_the_host_go_to_every_device_with_addresses_and_stand_there_once() {
+fn name_servers_of_the_host_go_to_every_device_that_is_no_port_and_stand_there_once() {
     let network = accepted(&format!(
         "{TWO}- {{type: nameserver, address: [10.0.0.9, 10.0.0.8], search: [example.org]}}\n"
     ));
@@ -274,7 +281,78 @@ fn name_servers_of_the_host_go_to_every_device_with_addresses_and_stand_there_on
         file(&network, "10-kiln-b.network")
             .contains("\nDNS=10.0.0.9 10.0.0.8\nDomains=example.org\n")
     );
-    assert!(!file(&network, "10-kiln-c.network").contains("DNS"));
+    assert!(file(&network, "10-kiln-c.network").contains("\nDNS=10.0.0.9 10.0.0.8\n"));
+    let network = accepted(
+        "version: 1\nconfig:\n- {type: nameserver, address: 10.0.0.9}\n- {type: physical, name: a}\n\
+         - {type: physical, name: b}\n- {type: bond, name: c, bond_interfaces: [a]}\n\
+         - {type: bridge, name: d, bridge_interfaces: [b]}\n- {type: vlan, name: e, vlan_link: c, vlan_id: 5}\n",
+    );
+    for (name, served) in [("a", false), ("b", false), ("c", true), ("d", true), ("e", true)] {
+        let text = file(&network, &format!("10-kiln-{name}.network"));
+        assert_eq!(text.contains("\nDNS=10.0.0.9\n"), served, "{text}");
+    }
+}
+
+#[test]
+fn the_devices_mtu_counts_more_than_those_of_its_subnets() {
+    let ignored = |mtu: u32, own: u32| {
+        format!("'nic': the subnet's MTU {mtu} has no effect: there is one of {own} already")
+    };
+    for (keys, link, ipv6, warnings) in [
+        (
+            "mtu: 8999\nsubnets: [{ipv4, mtu: 9000}, {ipv6, mtu: 1500}]",
+            8999,
+            1500,
+            vec![ignored(9000, 8999)],
+        ),
+        ("subnets: [{ipv4, mtu: 9000}, {ipv6, mtu: 1500}]", 9000, 1500, vec![]),
+        ("subnets: [{ipv6, mtu: 1500}, {ipv4, mtu: 9000}]", 9000, 1500, vec![]),
+        (
+            "mtu: 9000\nsubnets: [{ipv4, mtu: 9000}, {type: ipv6_slaac, mtu: 1500}]",
+            9000,
+            1500,
+            vec![],
+        ),
+        (
+            "subnets: [{type: dhcp4, mtu: 1400}, {ipv4, mtu: 1300}, {type: dhcp6, mtu: 1280}]",
+            1400,
+            1280,
+            vec![ignored(1300, 1400)],
+        ),
+    ] {
+        let keys = keys
+            .replace("ipv4,", "type: static, address: 10.0.0.1/24,")
+            .replace("ipv6,", "type: static6, address: '2001:db8::1/64',");
+        let network = accepted(&entry(&format!("type: physical\nname: nic\n{keys}")));
+        assert_eq!(network.warnings, warnings, "{keys}");
+        let text = joined(&network);
+        assert!(text.contains(&format!("[Link]\nMTUBytes={link}\n")), "{keys}:\n{text}");
+        assert!(text.contains(&format!("\nIPv6MTUBytes={ipv6}\n")), "{keys}:\n{text}");
+    }
+}
+
+#[test]
+fn what_does_nothing_in_version_1_is_a_warning() {
+    for (keys, warning) in [
+        (
+            "type: bond\nname: nic\nparams: {bond-miimon: 100}\nwakeonlan: true",
+            "'wakeonlan' has no effect on a bond",
+        ),
+        (
+            "type: bridge\nname: nic\nbridge_interfaces: []\nwakeonlan: true",
+            "'wakeonlan' has no effect on a bridge",
+        ),
+        (
+            "type: physical\nname: nic\nsubnets: [{type: static, address: 10.0.0.1/24, metric: 5}]",
+            "'metric' has no effect without 'gateway'",
+        ),
+        (
+            "type: physical\nname: nic\nsubnets: [{type: manual, metric: 5}]",
+            "'metric' has no effect without 'gateway'",
+        ),
+    ] {
+        assert_eq!(accepted(&entry(keys)).warnings, [format!("'nic': {warning}")], "{keys}");
+    }
 }
 
 #[test]
@@ -309,6 +387,42 @@ fn a_route_of_the_host_goes_to_the_only_device_with_a_lease() {
         let refusal = super::read(&format!("{TWO}{devices}{route}")).unwrap_err();
         assert!(refusal.ends_with("in the network of the gateway 10.9.0.254"), "{refusal}");
     }
+}
+
+#[test]
+fn a_route_of_the_host_goes_to_the_only_device_that_can_be_meant() {
+    // As the documentation of version 1 has it.
+    let network = accepted(
+        "
+version: 1
+config:
+- type: physical
+  name: interface0
+  mac_address: '00:11:22:33:44:55'
+  subnets: [{type: static, address: 192.168.23.14/24, gateway: 192.168.23.1}]
+- {type: route, destination: 192.168.24.0/24, gateway: 192.168.24.1, metric: 3}
+",
+    );
+    let route =
+        "[Route]\nDestination=192.168.24.0/24\nGateway=192.168.24.1\nGatewayOnLink=yes\nMetric=3\n";
+    assert!(file(&network, "10-kiln-interface0.network").ends_with(route));
+    assert_eq!(
+        network.warnings,
+        [
+            "'interface0': the gateway 192.168.24.1 is in none of the device's networks; it is taken to be on its link"
+        ]
+    );
+}
+
+#[test]
+fn a_route_of_the_host_may_go_over_the_other_end_of_a_link() {
+    let network = accepted(&format!(
+        "{TWO}- {{type: physical, name: d, subnets: [{{type: static, address: 10.3.0.1/32, pointopoint: 10.9.0.1}}]}}\n\
+         - {{type: route, destination: 10.8.0.0/16, gateway: 10.9.0.1}}\n"
+    ));
+    let route = "[Route]\nDestination=10.8.0.0/16\nGateway=10.9.0.1\n";
+    assert!(file(&network, "10-kiln-d.network").ends_with(route));
+    assert_eq!(network.warnings, [""; 0]);
 }
 
 #[test]
