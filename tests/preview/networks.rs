@@ -7,6 +7,8 @@ pub(super) const NETWORK: &[(&str, &str)] = &[
         "network-id-with-a-match-is-a-path",
         "version: 2\nethernets: {'../x': {match: {name: eth0}, dhcp4: true}}",
     ),
+    ("network-renderer-of-a-section", "version: 2\nethernets: {renderer: NetworkManager}"),
+    ("network-disabled", "network: {config: disabled}"),
     (
         "v1-wakeonlan-of-a-bond",
         "version: 1\nconfig: [{type: bond, name: b, bond_interfaces: [], wakeonlan: maybe}]",

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Address, Bond, Device, Id, Kind, Match, Network, Route, Value};
+use super::{Address, Bond, Device, Ethernet, Id, Kind, Match, Network, Route, Value};
 use crate::yaml::{At, Problem};
 
 const INTERFACES_MAX: usize = 64;
@@ -237,6 +237,16 @@ fn warn_of_device(device: &Device, warnings: &mut Vec<String>) {
                 device.id
             ));
         }
+    }
+    if let Kind::Ethernet(Ethernet { set_name: Some(_), matches: Some(matches), .. }) = &device.kind
+        && let Match { name: Some(name), mac: None, .. } = matches
+        && !name.as_str().starts_with("eth")
+    {
+        warnings.push(format!(
+            "'{}': 'set-name' with a match by name only works for a name that the kernel itself \
+             gives, as eth0, and '{name}' is none; add 'macaddress'",
+            device.id
+        ));
     }
     if let Kind::Bond(bond) = &device.kind {
         let of_mode = |word: &str| matches!(word, "802.3ad" | "balance-tlb" | "balance-alb");

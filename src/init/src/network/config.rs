@@ -18,8 +18,17 @@ pub fn read(document: &At<'_>) -> Result<Network, Problem> {
         document.fields(&["network"])?;
     }
     let top = inner.as_ref().unwrap_or(document);
+    let entries = top.entries()?;
+    if let Some((_, at)) = entries.iter().find(|(key, _)| *key == "config")
+        && at.text("") == Ok("disabled")
+    {
+        return Err(at.problem(
+            "'disabled' is for cloud-init's own files; leave out network-config instead, and every \
+             network card uses DHCP",
+        ));
+    }
     // The version decides what the other keys mean, so it comes first.
-    let version = top.entries()?.into_iter().find(|(key, _)| *key == "version");
+    let version = entries.into_iter().find(|(key, _)| *key == "version");
     match version.ok_or_else(|| top.problem("missing key 'version'"))?.1.integer(1..=2)? {
         1 => v1::read(top),
         _ => v2::read(top),

@@ -11,7 +11,7 @@ use super::{
         DEVICE, MAC, POSITIVE, flag, list, name, not, one_or_more, option, required, unsigned,
     },
     parameters::{BOND, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, per_port},
-    v2_device::{self, check_renderer},
+    v2_device::{self, check_networkd, check_renderer},
 };
 use crate::yaml::{At, Fields, Problem};
 
@@ -28,6 +28,11 @@ pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
             continue;
         }
         for (key, at) in at.entries()? {
+            // Of the whole section; a map is a device of that name.
+            if key == "renderer" && !at.is_map() {
+                check_networkd(&at)?;
+                continue;
+            }
             drafts.push(read_device(section, key, at, &mut warnings)?);
         }
     }
@@ -82,15 +87,8 @@ fn read_ethernet(fields: &Fields<'_>, at: &At<'_>) -> Result<Ethernet, Problem> 
         return Err(at.problem("'set-name' is 'lo', which is the loopback interface"));
     }
     let wake_on_lan = flag(fields, "wakeonlan")?;
-    // It needs a .link file, and those are matched before the interface has its final name.
-    let stable = matches.as_ref().is_some_and(|it| it.mac.is_some() || !it.drivers.is_empty());
-    if set_name.is_some() && !stable {
-        return Err(at.problem("'set-name' needs 'match' with 'macaddress' or 'driver'"));
-    }
-    if matches.as_ref().is_some_and(|it| it.name.is_some() && it.mac.is_none())
-        && set_name.is_some()
-    {
-        return Err(at.problem("'set-name' with a match by name needs 'macaddress' as well"));
+    if set_name.is_some() && matches.is_none() {
+        return Err(at.problem("'set-name' needs 'match', best with 'macaddress'"));
     }
     Ok(Ethernet { matches, set_name, wake_on_lan })
 }

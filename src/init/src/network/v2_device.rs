@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use super::{
     Activation, Address, Assigned, Device, Dhcp, Kind, LinkLocal, Route,
     fields::{
-        ADDRESS, DOMAIN, IP, IPV6_MTU, MTU, POSITIVE, UNSIGNED, assignable, flag, is_on_link, list,
-        not, number, option, own_mac, use_domains, word,
+        ADDRESS, DOMAIN, IP, IPV6_MTU, MTU, POSITIVE, UNSIGNED, assignable, flag, is_on_link, not,
+        number, one_or_more, option, own_mac, use_domains, word,
     },
     route::{read_route, read_rule},
 };
@@ -60,12 +60,14 @@ pub(super) fn keys(own: &[&'static str]) -> Vec<&'static str> {
 }
 
 pub(super) fn check_renderer(fields: &Fields<'_>) -> Result<(), Problem> {
-    match fields.get("renderer") {
-        Some(at) if at.text("'networkd'")? != "networkd" => {
-            Err(at.problem("expected 'networkd', which is what the image runs"))
-        }
-        _ => Ok(()),
+    fields.get("renderer").map_or(Ok(()), check_networkd)
+}
+
+pub(super) fn check_networkd(at: &At<'_>) -> Result<(), Problem> {
+    if at.is_null() || at.text("'networkd'")? == "networkd" {
+        return Ok(());
     }
+    Err(at.problem("expected 'networkd', which is what the image runs"))
 }
 
 pub(super) fn read(
@@ -86,8 +88,8 @@ pub(super) fn read(
     read_routes(fields, device)?;
     if let Some(at) = fields.get("nameservers") {
         let fields = at.fields(&["addresses", "search"])?;
-        device.nameservers = list(&fields, "addresses", IP)?;
-        device.search = list(&fields, "search", DOMAIN)?;
+        device.nameservers = one_or_more(&fields, "addresses", IP)?;
+        device.search = one_or_more(&fields, "search", DOMAIN)?;
     }
     device.mtu = number(fields, "mtu", MTU)?;
     device.ipv6_mtu = number(fields, "ipv6-mtu", IPV6_MTU)?;

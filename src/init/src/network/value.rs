@@ -80,6 +80,12 @@ impl Id {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Glob(String);
 
+impl Glob {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for Glob {
     type Err = ();
 

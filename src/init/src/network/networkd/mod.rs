@@ -62,13 +62,18 @@ fn link(network: &Network, device: &Device, ethernet: &Ethernet) -> Option<Text>
     let mut text = Text::default();
     text.section("Match");
     match &ethernet.matches {
-        Some(matches) if matches.mac.is_some() || !matches.drivers.is_empty() => {
+        Some(matches) => {
+            // Only the kernel's own name is known so early: the MAC address is the better match,
+            // and waking harms no card that has none of the names.
+            let hardware = matches.mac.is_some() || !matches.drivers.is_empty();
+            if !hardware || matches.mac.is_none() && ethernet.set_name.is_some() {
+                text.option("OriginalName", matches.name.as_ref());
+            }
             // udev may look again when a bond or networkd has replaced the current address.
             let kept = device.mac.is_none() && !is_bonded(network, device);
             text.hardware(matches, if kept { "MACAddress" } else { "PermanentMACAddress" });
         }
-        Some(Match { name: Some(glob), .. }) => text.line("OriginalName", glob),
-        _ => text.line("OriginalName", &device.id),
+        None => text.line("OriginalName", &device.id),
     }
     text.physical();
     text.section("Link");

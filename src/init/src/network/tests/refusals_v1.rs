@@ -11,10 +11,13 @@ fn assert_refused(cases: &[(&str, &str)]) {
 
 #[test]
 fn wrong_documents_are_refused() {
+    const DISABLED: &str = "'disabled' is for cloud-init's own files; leave out network-config instead, and every network card uses DHCP";
     for (text, message) in [
         ("version: 1", "1: missing key 'config'"),
         ("version: 1\nconfig: {}", "2: config: expected a list, found a map"),
-        ("version: 1\nconfig: disabled", "2: config: expected a list, found 'disabled'"),
+        ("version: 1\nconfig: disabled", &format!("2: config: {DISABLED}")),
+        ("config: disabled", &format!("1: config: {DISABLED}")),
+        ("network:\n  config: disabled", &format!("2: network.config: {DISABLED}")),
         (
             "version: 1\nethernets: {}\nconfig: []",
             "2: unknown key 'ethernets'; expected one of: version, config",

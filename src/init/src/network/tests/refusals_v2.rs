@@ -66,6 +66,10 @@ fn what_is_not_understood_exactly_is_refused() {
                 "4: ethernets.nic.nameservers.search[0]: expected a domain, found 'a b'",
             ),
             (
+                "nameservers: {addresses: 8.8.8}",
+                "4: ethernets.nic.nameservers.addresses: expected an IP address, found '8.8.8'",
+            ),
+            (
                 "nameservers: [1.1.1.1]",
                 "4: ethernets.nic.nameservers: expected a map, found a list",
             ),
@@ -137,15 +141,7 @@ fn matches_that_cannot_work_are_refused() {
         &[
             (
                 "set-name: lan0",
-                "4: ethernets.nic: 'set-name' needs 'match' with 'macaddress' or 'driver'",
-            ),
-            (
-                "match: {name: ens3}\nset-name: lan0",
-                "4: ethernets.nic: 'set-name' needs 'match' with 'macaddress' or 'driver'",
-            ),
-            (
-                "match: {name: en*, driver: igb}\nset-name: lan0",
-                "4: ethernets.nic: 'set-name' with a match by name needs 'macaddress' as well",
+                "4: ethernets.nic: 'set-name' needs 'match', best with 'macaddress'",
             ),
             (
                 "match: {driver: igb}\nset-name: lo",
@@ -380,6 +376,10 @@ fn wrong_documents_are_refused() {
         (
             "version: 2\nrenderer: NetworkManager",
             "2: renderer: expected 'networkd', which is what the image runs",
+        ),
+        (
+            "version: 2\nethernets: {renderer: NetworkManager}",
+            "2: ethernets.renderer: expected 'networkd', which is what the image runs",
         ),
         (
             "network: {version: 2}\nethernets: {}",

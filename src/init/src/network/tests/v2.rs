@@ -71,6 +71,8 @@ fn keys_of_addresses_reach_their_lines() {
                 "nameservers: {addresses: [10.0.0.1, '2001:db8::1'], search: [example.org, ~corp.example]}",
                 "DNS=10.0.0.1 2001:db8::1\nDomains=example.org ~corp.example\n",
             ),
+            ("nameservers: {addresses: 8.8.8.8}", "DHCP=no\nDNS=8.8.8.8\n"),
+            ("nameservers: {search: example.org}", "DHCP=no\nDomains=example.org\n"),
             ("nameservers: {search: [example.org]}", "DHCP=no\nDomains=example.org\n"),
             ("dhcp4: true\ndhcp-identifier: duid", "[DHCPv4]\nClientIdentifier=duid\n"),
             ("dhcp4: true\ndhcp-identifier: mac", "[DHCPv4]\nClientIdentifier=mac\n"),
@@ -105,6 +107,23 @@ fn keys_of_links_reach_their_lines() {
             (
                 "match: {driver: igb}\nset-name: lan0",
                 "[Match]\nName=lan0\nDriver=igb\nType=ether\n",
+            ),
+            (
+                "match: {name: eth0}\nset-name: lan0",
+                "# 10-kiln-nic.link\n[Match]\nOriginalName=eth0\nType=ether\nKind=!*\n\n[Link]\nName=lan0\n\
+                 # 10-kiln-nic.network\n[Match]\nName=lan0\nType=ether\nKind=!*\n",
+            ),
+            (
+                "match: {name: 'eth*', driver: igb}\nset-name: lan0",
+                "# 10-kiln-nic.link\n[Match]\nOriginalName=eth*\nDriver=igb\nType=ether\n",
+            ),
+            (
+                "match: {name: en*, macaddress: '52:54:00:00:00:01'}\nset-name: lan0",
+                "# 10-kiln-nic.link\n[Match]\nMACAddress=52:54:00:00:00:01\nType=ether\n",
+            ),
+            (
+                "match: {name: en*, driver: igb}\nwakeonlan: true",
+                "# 10-kiln-nic.link\n[Match]\nDriver=igb\nType=ether\n",
             ),
             ("mtu: 9000", "[Link]\nMTUBytes=9000\n"),
             ("ipv6-mtu: 1400", "IPv6MTUBytes=1400\n"),
@@ -349,6 +368,11 @@ fn what_is_accepted_but_does_not_do_what_it_says_is_a_warning() {
         ),
         (
             "ethernets",
+            "match: {name: ens3}\nset-name: lan0",
+            "'nic': 'set-name' with a match by name only works for a name that the kernel itself gives, as eth0, and 'ens3' is none; add 'macaddress'",
+        ),
+        (
+            "ethernets",
             "dhcp4-overrides: {use-dns: false}",
             "'nic': 'dhcp4-overrides' has no effect without 'dhcp4'",
         ),
@@ -395,6 +419,16 @@ fn a_group_address_in_a_match_is_only_a_warning() {
         let warning = format!("'nic': no interface has the address of a group, as {mac}");
         assert_eq!(network.warnings, [warning]);
     }
+}
+
+#[test]
+fn a_section_may_say_its_renderer() {
+    let network = accepted(
+        "version: 2\nethernets: {renderer: networkd, eth0: {dhcp4: true}}\nbonds: {renderer: networkd}\n\
+         bridges: {renderer: null}\nvlans: {renderer: {id: 5, link: eth0}}",
+    );
+    let names: Vec<&str> = network.devices.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(names, ["eth0", "renderer"]);
 }
 
 #[test]
