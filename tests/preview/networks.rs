@@ -21,4 +21,13 @@ pub(super) const NETWORK: &[(&str, &str)] = &[
         "v1-ipv6-mtu",
         "version: 1\nconfig: [{type: physical, name: a, subnets: [{type: ipv6_slaac, mtu: 1000}]}]",
     ),
+    ("v1-infiniband", "version: 1\nconfig: [{type: infiniband, name: ib0}]"),
+    (
+        "v1-bond-without-a-setting",
+        "version: 1\nconfig: [{type: bond, name: b, params: {bond-use_carrier: 0}}]",
+    ),
+    (
+        "v1-bond-that-is-told-its-state",
+        "version: 1\nconfig: [{type: bond, name: b, params: {bond-mii_status: up}}]",
+    ),
 ];

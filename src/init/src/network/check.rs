@@ -41,6 +41,9 @@ pub(super) fn resolve(
     mut warnings: Vec<String>,
 ) -> Result<Network, Problem> {
     check_number(&drafts, top)?;
+    if drafts.is_empty() {
+        warnings.push("the network has no device, so no interface is configured".to_owned());
+    }
     for (name, n) in [
         ("routes", drafts.iter().map(|it| it.device.routes.len()).sum::<usize>()),
         ("rules", drafts.iter().map(|it| it.device.rules.len()).sum()),
@@ -200,9 +203,12 @@ pub(super) fn bond(bond: &Bond, at: &At<'_>) -> Result<(), Problem> {
     });
     let mode = mode.unwrap_or("balance-rr");
     let active = matches!(mode, "active-backup" | "balance-tlb" | "balance-alb");
-    if bond.primary.is_some() && !active {
+    let preferred = bond.primary.as_ref().map(|_| "primary");
+    if let Some(key) =
+        preferred.or(bond.active.as_ref().map(|_| "active_slave")).filter(|_| !active)
+    {
         return Err(at.problem(format!(
-            "'primary' needs mode active-backup, balance-tlb or balance-alb, found {mode}"
+            "'{key}' needs mode active-backup, balance-tlb or balance-alb, found {mode}"
         )));
     }
     let arp = monitors(bond, "ARPIntervalSec");

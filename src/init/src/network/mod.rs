@@ -94,6 +94,8 @@ pub struct Match {
 pub struct Bond {
     pub ports: Vec<Id>,
     pub primary: Option<Id>,
+    /// The port that is used first.
+    pub active: Option<Id>,
     pub settings: Vec<Setting>,
 }
 
@@ -119,6 +121,7 @@ pub enum Value {
     Number(u32),
     Milliseconds(u32),
     Hosts(Vec<Ipv4Addr>),
+    Mac(Mac),
 }
 
 /// What a DHCP client asks for and uses; none is systemd-networkd's default.

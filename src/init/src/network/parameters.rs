@@ -6,7 +6,7 @@ use std::{net::Ipv4Addr, ops::RangeInclusive};
 
 use super::{
     Id, Setting, Value,
-    fields::{DEVICE, not, unsigned, word},
+    fields::{DEVICE, not, own_mac, unsigned, word},
 };
 use crate::yaml::{At, Problem, printable};
 
@@ -29,6 +29,7 @@ enum Shape {
     /// Written as a number, read also with `s` behind it.
     Seconds(RangeInclusive<i64>),
     Hosts,
+    Mac,
 }
 
 const fn parameter(
@@ -150,7 +151,7 @@ pub(super) const BOND: [Parameter; 20] = [
         "PrimaryReselectPolicy",
         Shape::Words(RESELECTS),
     ),
-    parameter("resend-igmp", &["resend-igmp"], "ResendIGMP", Shape::Number(0..=255)),
+    parameter("resend-igmp", &["resend-igmp", "resend-igpm"], "ResendIGMP", Shape::Number(0..=255)),
     parameter(
         "learn-packet-interval",
         &["lp-interval"],
@@ -158,6 +159,13 @@ pub(super) const BOND: [Parameter; 20] = [
         Shape::Seconds(1..=0x7fff_ffff),
     ),
     parameter("tlb-dynamic-lb", &["tlb-dynamic-lb"], "DynamicTransmitLoadBalancing", Shape::Flag),
+];
+
+/// What netplan has no names for.
+pub(super) const BOND_V1: [Parameter; 3] = [
+    parameter("", &["ad-actor-sys-prio"], "AdActorSystemPriority", Shape::Number(1..=65_535)),
+    parameter("", &["ad-actor-system"], "AdActorSystem", Shape::Mac),
+    parameter("", &["ad-user-port-key"], "AdUserPortKey", Shape::Number(0..=1023)),
 ];
 
 /// Ranges are the kernel's: a bridge with another value is not made at all.
@@ -185,6 +193,7 @@ impl Parameter {
             Shape::Milliseconds => Value::Milliseconds(milliseconds(at)?),
             Shape::Seconds(range) => Value::Number(seconds(at, range.clone())?),
             Shape::Hosts => Value::Hosts(hosts(at)?),
+            Shape::Mac => Value::Mac(own_mac(at)?),
         };
         Ok(Setting { key: self.key, value })
     }

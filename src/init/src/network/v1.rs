@@ -12,11 +12,12 @@ use super::{
     Bond, Bridge, Device, Domain, Ethernet, Id, Kind, Mac, Match, Name, Network, Route, Setting,
     check::{self, Draft, Reference},
     fields::{
-        DEVICE, DOMAIN, IP, MAC, MTU, NAME, flag, is_on_link, name, number, one_or_more, option,
-        own_mac, required,
+        DEVICE, DOMAIN, IP, MAC, MTU, NAME, flag, is_on_link, name, not, number, one_or_more,
+        option, own_mac, required,
     },
     parameters::{
-        BOND, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, of_v1, per_port, unknown, v1_name,
+        BOND, BOND_V1, BRIDGE, PATH_COST, PORT_PRIORITY, Parameter, of_v1, per_port, unknown,
+        v1_name,
     },
     v1_subnet,
     v2::{ports, vlan_id},
@@ -36,6 +37,15 @@ const COMMON: [&str; 9] = [
 ];
 /// What ifupdown waits for; systemd-networkd knows when a bridge is ready.
 const IFUPDOWN: [&str; 3] = ["gcint", "maxwait", "waitport"];
+/// Parameters of bonds that are not in the table of both versions.
+const OTHER_PARAMS: [&str; 6] = [
+    "primary",
+    "active-slave",
+    "slaves",
+    "ad-actor-sys-prio",
+    "ad-actor-system",
+    "ad-user-port-key",
+];
 
 /// Name servers of the host or of one device.
 struct Nameservers {
@@ -60,7 +70,8 @@ pub(super) fn read(top: &At<'_>) -> Result<Network, Problem> {
             "physical" | "bond" | "bridge" | "vlan" => {
                 drafts.push(read_device(at, kind.text(expected)?, &mut warnings)?);
             }
-            other => return Err(super::fields::not(&kind, expected, other)),
+            "infiniband" => return Err(kind.problem("infiniband is not supported, only ethernet")),
+            other => return Err(not(&kind, expected, other)),
         }
     }
     check::check_number(&drafts, top)?;
@@ -140,19 +151,53 @@ fn read_bond<'a>(
     let mut bond = Bond { ports: ports(fields, "bond_interfaces", references)?, ..Bond::default() };
     let Some(params) = fields.get("params") else { return Ok(bond) };
     for (key, at) in params.entries()? {
-        if v1_name("bond", key).as_deref() == Some("primary") {
-            let name: Id = at.parse(DEVICE)?;
-            bond.primary = Some(name.clone());
-            references.push(Reference { name, at, own_port: true });
-            continue;
+        match &*v1_name("bond", key).unwrap_or_default() {
+            name @ ("primary" | "active-slave") => {
+                let port: Id = at.parse(DEVICE)?;
+                let place = if name == "primary" { &mut bond.primary } else { &mut bond.active };
+                *place = Some(port.clone());
+                references.push(Reference { name: port, at, own_port: true });
+            }
+            "slaves" => more_ports(&at, &mut bond.ports, references)?,
+            // The kernel's defaults.
+            "use-carrier" if at.integer(1..=1).is_ok() => {}
+            "peer-notif-delay" if at.integer(0..=0).is_ok() => {}
+            "use-carrier" | "peer-notif-delay" | "queue-id" => {
+                return Err(at.problem("systemd-networkd has no setting for this; leave it out"));
+            }
+            "ad-actor-key" | "ad-aggregator" | "ad-num-ports" | "ad-partner-key"
+            | "ad-partner-mac" | "mii-status" => {
+                return Err(at.problem("the kernel reports this and takes no value; leave it out"));
+            }
+            _ => {
+                let parameter = of_v1(&BOND, "bond", key).or_else(|| of_v1(&BOND_V1, "bond", key));
+                let parameter = parameter
+                    .ok_or_else(|| unknown(params, (key, &at), &BOND, "bond-", &OTHER_PARAMS))?;
+                add(&mut bond.settings, parameter, &at)?;
+            }
         }
-        let parameter = of_v1(&BOND, "bond", key);
-        let parameter =
-            parameter.ok_or_else(|| unknown(params, (key, &at), &BOND, "bond-", &["primary"]))?;
-        add(&mut bond.settings, parameter, &at)?;
     }
     check::bond(&bond, params)?;
     Ok(bond)
+}
+
+/// The second way to name ports, which is ifupdown's: a list, or words in a text.
+fn more_ports<'a>(
+    at: &At<'a>,
+    ports: &mut Vec<Id>,
+    references: &mut Vec<Reference<'a>>,
+) -> Result<(), Problem> {
+    let items = if at.is_list() { at.items()? } else { vec![at.clone()] };
+    for at in items {
+        for word in at.text(DEVICE)?.split(' ').filter(|word| !matches!(*word, "" | "none")) {
+            let name: Id = word.parse().map_err(|()| not(&at, DEVICE, word))?;
+            if !ports.contains(&name) {
+                ports.push(name.clone());
+                references.push(Reference { name, at: at.clone(), own_port: false });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn read_bridge<'a>(
@@ -173,6 +218,10 @@ fn read_bridge<'a>(
         let numbers = match &*name {
             "pathcost" => (PATH_COST, &mut bridge.costs),
             "portprio" => (PORT_PRIORITY, &mut bridge.priorities),
+            "ports" => {
+                more_ports(&at, &mut bridge.ports, references)?;
+                continue;
+            }
             "hw" => {
                 mac = Some(own_mac(&at)?);
                 continue;
@@ -182,7 +231,8 @@ fn read_bridge<'a>(
                 continue;
             }
             _ => {
-                let others = ["hw", "pathcost", "portprio", "gcint", "maxwait", "waitport"];
+                let others =
+                    ["hw", "ports", "pathcost", "portprio", "gcint", "maxwait", "waitport"];
                 let parameter = of_v1(&BRIDGE, "bridge", key)
                     .ok_or_else(|| unknown(params, (key, &at), &BRIDGE, "bridge_", &others))?;
                 add(&mut bridge.settings, parameter, &at)?;

@@ -46,6 +46,7 @@ fn settings(text: &mut Text, section: &str, settings: &[Setting]) {
             Value::Number(number) => text.line(key, number),
             Value::Milliseconds(number) => text.line(key, format_args!("{number}ms")),
             Value::Hosts(hosts) => text.list(key, hosts),
+            Value::Mac(mac) => text.line(key, mac),
         }
     }
 }

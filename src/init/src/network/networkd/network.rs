@@ -131,10 +131,13 @@ fn stacking(text: &mut Text, network: &Network, device: &Device) {
     }
     let Some(master) = network.master(&device.id) else { return };
     match &master.kind {
-        Kind::Bond(Bond { primary, .. }) => {
+        Kind::Bond(Bond { primary, active, .. }) => {
             text.line("Bond", &master.id);
             if primary.as_ref() == Some(&device.id) {
                 text.line("PrimarySlave", "yes");
+            }
+            if active.as_ref() == Some(&device.id) {
+                text.line("ActiveSlave", "yes");
             }
         }
         Kind::Bridge(_) => text.line("Bridge", &master.id),

@@ -56,7 +56,11 @@ fn the_outer_key_is_optional_and_the_own_address_is_the_first_ipv4_one() {
         "network:\n  version: 2\n  ethernets:\n    a: {addresses: ['2001:db8::1/64', 10.0.0.1/8]}",
     );
     assert_eq!(network.address().unwrap().to_string(), "10.0.0.1/8");
-    assert_eq!(accepted("version: 2"), Network::default());
+    for text in ["version: 2", "version: 1\nconfig: [{type: nameserver, address: 10.0.0.1}]"] {
+        let network = accepted(text);
+        assert_eq!(network.devices, []);
+        assert_eq!(network.warnings, ["the network has no device, so no interface is configured"]);
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ const KNOWN: [(&str, &[(&str, &str)]); 3] = [
                  AllSlavesActive ARPIntervalSec ARPIPTargets ARPValidate ARPAllTargets UpDelaySec \
                  DownDelaySec FailOverMACPolicy GratuitousARP PacketsPerSlave \
                  PrimaryReselectPolicy ResendIGMP LearnPacketIntervalSec \
-                 DynamicTransmitLoadBalancing",
+                 DynamicTransmitLoadBalancing AdActorSystemPriority AdActorSystem AdUserPortKey",
             ),
             ("Bridge", "AgeingTimeSec Priority ForwardDelaySec HelloTimeSec MaxAgeSec STP"),
         ],
@@ -44,7 +44,7 @@ const KNOWN: [(&str, &[(&str, &str)]); 3] = [
                 "Network",
                 "DHCP LinkLocalAddressing DNS Domains IPv6AcceptRA IPv6PrivacyExtensions \
                  IPv6MTUBytes KeepConfiguration ConfigureWithoutCarrier EmitLLDP VLAN Bond \
-                 PrimarySlave Bridge VRF",
+                 PrimarySlave ActiveSlave Bridge VRF",
             ),
             ("Address", "Address Broadcast Peer Label PreferredLifetime Scope"),
             (

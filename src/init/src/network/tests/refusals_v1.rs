@@ -32,9 +32,10 @@ fn wrong_documents_are_refused() {
 fn wrong_entries_are_refused() {
     assert_refused(&[
         ("name: a", "3: config[0]: missing key 'type'"),
+        ("type: infiniband", "3: config[0].type: infiniband is not supported, only ethernet"),
         (
-            "type: infiniband",
-            "3: config[0].type: expected physical, bond, bridge, vlan, loopback, nameserver or route, found 'infiniband'",
+            "type: phisical",
+            "3: config[0].type: expected physical, bond, bridge, vlan, loopback, nameserver or route, found 'phisical'",
         ),
         ("type: physical", "3: config[0]: missing key 'name'"),
         (
@@ -71,7 +72,7 @@ fn wrong_entries_are_refused() {
         ),
         (
             "type: bond\nname: a\nparams: {mode: 1}",
-            "5: config[0].params: unknown key 'mode'; expected one of: bond-mode, bond-lacp-rate, bond-miimon, bond-min-links, bond-xmit-hash-policy, bond-ad-select, bond-all-slaves-active, bond-arp-interval, bond-arp-ip-target, bond-arp-validate, bond-arp-all-targets, bond-updelay, bond-downdelay, bond-fail-over-mac, bond-num-grat-arp, bond-num-unsol-na, bond-packets-per-slave, bond-primary-reselect, bond-resend-igmp, bond-lp-interval, bond-tlb-dynamic-lb, bond-primary",
+            "5: config[0].params: unknown key 'mode'; expected one of: bond-mode, bond-lacp-rate, bond-miimon, bond-min-links, bond-xmit-hash-policy, bond-ad-select, bond-all-slaves-active, bond-arp-interval, bond-arp-ip-target, bond-arp-validate, bond-arp-all-targets, bond-updelay, bond-downdelay, bond-fail-over-mac, bond-num-grat-arp, bond-num-unsol-na, bond-packets-per-slave, bond-primary-reselect, bond-resend-igmp, bond-resend-igpm, bond-lp-interval, bond-tlb-dynamic-lb, bond-primary, bond-active-slave, bond-slaves, bond-ad-actor-sys-prio, bond-ad-actor-system, bond-ad-user-port-key",
         ),
         (
             "type: bond\nname: a\nparams: {bond-mode: balance-slb}",
@@ -81,10 +82,34 @@ fn wrong_entries_are_refused() {
             "type: bond\nname: a\nwakeonlan: maybe",
             "5: config[0].wakeonlan: expected true or false, found 'maybe'",
         ),
+        (
+            "type: bond\nname: a\nparams: {bond-mode: 1, bond-use_carrier: 0}",
+            "5: config[0].params.bond-use_carrier: systemd-networkd has no setting for this; leave it out",
+        ),
+        (
+            "type: bond\nname: a\nparams: {bond-peer_notif_delay: 100}",
+            "5: config[0].params.bond-peer_notif_delay: systemd-networkd has no setting for this; leave it out",
+        ),
+        (
+            "type: bond\nname: a\nparams: {bond-ad_partner_mac: '52:54:00:00:00:01'}",
+            "5: config[0].params.bond-ad_partner_mac: the kernel reports this and takes no value; leave it out",
+        ),
+        (
+            "type: bond\nname: a\nparams: {bond-ad_actor_system: '01:00:00:00:00:01'}",
+            "5: config[0].params.bond-ad_actor_system: expected the MAC address of one interface, not of a group, found '01:00:00:00:00:01'",
+        ),
+        (
+            "type: bond\nname: a\nparams: {bond-mode: 4, bond-active_slave: b}",
+            "5: config[0].params: 'active_slave' needs mode active-backup, balance-tlb or balance-alb, found 802.3ad",
+        ),
+        (
+            "type: bond\nname: a\nparams: {bond-slaves: b}",
+            "5: config[0].params.bond-slaves: no device of this document is called 'b'",
+        ),
         ("type: bridge\nname: a", "3: config[0]: missing key 'bridge_interfaces'"),
         (
-            "type: bridge\nname: a\nbridge_interfaces: []\nparams: {bridge_ports: []}",
-            "6: config[0].params: unknown key 'bridge_ports'; expected one of: bridge_ageing, bridge_bridgeprio, bridge_fd, bridge_hello, bridge_maxage, bridge_stp, bridge_hw, bridge_pathcost, bridge_portprio, bridge_gcint, bridge_maxwait, bridge_waitport",
+            "type: bridge\nname: a\nbridge_interfaces: []\nparams: {bridge_prts: []}",
+            "6: config[0].params: unknown key 'bridge_prts'; expected one of: bridge_ageing, bridge_bridgeprio, bridge_fd, bridge_hello, bridge_maxage, bridge_stp, bridge_hw, bridge_ports, bridge_pathcost, bridge_portprio, bridge_gcint, bridge_maxwait, bridge_waitport",
         ),
         (
             "type: bridge\nname: a\nbridge_interfaces: []\nparams: {bridge_pathcost: [e0]}",

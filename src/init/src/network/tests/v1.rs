@@ -174,6 +174,10 @@ fn bond_params_are_read_in_every_spelling() {
         ("packets_per_slave", "10", "PacketsPerSlave=10"),
         ("primary_reselect", "failure", "PrimaryReselectPolicy=failure"),
         ("resend_igmp", "1", "ResendIGMP=1"),
+        ("resend_igpm", "1", "ResendIGMP=1"),
+        ("ad_actor_sys_prio", "100", "AdActorSystemPriority=100"),
+        ("ad_actor_system", "'52:54:00:00:00:0A'", "AdActorSystem=52:54:00:00:00:0a"),
+        ("ad_user_port_key", "7", "AdUserPortKey=7"),
         ("lp_interval", "1", "LearnPacketIntervalSec=1"),
         ("tlb_dynamic_lb", "1", "DynamicTransmitLoadBalancing=yes"),
     ] {
@@ -193,6 +197,27 @@ fn bond_params_are_read_in_every_spelling() {
 }
 
 #[test]
+fn ports_may_be_named_among_the_params() {
+    for params in [
+        "bond-slaves: 'a b'",
+        "bond-slaves: [a, b]",
+        "bond_slaves: none, bond-use_carrier: 1, bond-peer_notif_delay: '0'",
+    ] {
+        let network = accepted(&format!(
+            "version: 1\nconfig: [{{type: physical, name: a}}, {{type: physical, name: b}}, {{type: physical, name: c}}, \
+             {{type: bond, name: bond0, bond_interfaces: [a], \
+             params: {{bond-mode: 1, bond-miimon: 100, bond-active_slave: a, {params}}}}}]"
+        ));
+        assert_eq!(network.warnings, [""; 0]);
+        let a = file(&network, "10-kiln-a.network");
+        assert!(a.ends_with("[Network]\nDHCP=no\nBond=bond0\nActiveSlave=yes\n"), "{a}");
+        let b = file(&network, "10-kiln-b.network");
+        assert_eq!(b.contains("Bond=bond0\n"), !params.contains("none"), "{b}");
+        assert!(!file(&network, "10-kiln-c.network").contains("Bond="));
+    }
+}
+
+#[test]
 fn bridge_params_reach_their_lines() {
     for (param, lines) in [
         ("bridge_ageing: 250", "[Bridge]\nAgeingTimeSec=250\n"),
@@ -204,6 +229,7 @@ fn bridge_params_reach_their_lines() {
         ("bridge_stp: 1", "[Bridge]\nSTP=yes\n"),
         ("bridge-stp: on", "[Bridge]\nSTP=yes\n"),
         ("bridge_hw: '52:54:00:00:00:01'", "Kind=bridge\nMACAddress=52:54:00:00:00:01\n"),
+        ("bridge_ports: [e]", "[Network]\nDHCP=no\nBridge=br0\n"),
         ("bridge_pathcost: [e 50]", "[Bridge]\nCost=50\n"),
         ("bridge_portprio: [e 28]", "[Bridge]\nPriority=28\n"),
         ("bridge_portprio: {e: 28}", "[Bridge]\nPriority=28\n"),
