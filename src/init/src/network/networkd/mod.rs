@@ -63,8 +63,8 @@ fn link(network: &Network, device: &Device, ethernet: &Ethernet) -> Option<Text>
     text.section("Match");
     match &ethernet.matches {
         Some(matches) => {
-            // Only the kernel's own name is known so early: the MAC address is the better match,
-            // and waking harms no card that has none of the names.
+            // The only name that is known so early is the kernel's, so whatever else identifies
+            // the card is better; but a new name must not go to another card of the driver.
             let hardware = matches.mac.is_some() || !matches.drivers.is_empty();
             if !hardware || matches.mac.is_none() && ethernet.set_name.is_some() {
                 text.option("OriginalName", matches.name.as_ref());

@@ -9,6 +9,15 @@ fn assert_refused(cases: &[(&str, &str)]) {
     }
 }
 
+/// One subnet of a physical interface is refused; the message is what follows its path.
+fn assert_subnets_refused(cases: &[(&str, &str)]) {
+    for (keys, message) in cases {
+        let keys = format!("type: physical\nname: a\nsubnets: [{{{keys}}}]");
+        let message = format!("5: config[0].subnets[0]{message}");
+        assert_eq!(read(&entry(&keys)).unwrap_err(), message, "{keys}");
+    }
+}
+
 #[test]
 fn wrong_documents_are_refused() {
     const DISABLED: &str = "'disabled' is for cloud-init's own files; leave out network-config instead, and every network card uses DHCP";
@@ -62,6 +71,12 @@ fn wrong_entries_are_refused() {
             "type: physical\nname: a\nmtu: 0",
             "5: config[0].mtu: expected a number from 68 to 65535, found '0'",
         ),
+    ]);
+}
+
+#[test]
+fn wrong_virtual_devices_are_refused() {
+    assert_refused(&[
         (
             "type: bond\nname: a\nbond_interfaces: [x]",
             "5: config[0].bond_interfaces[0]: no device of this document is called 'x'",
@@ -160,7 +175,7 @@ fn wrong_entries_for_the_whole_host_are_refused() {
 
 #[test]
 fn wrong_subnets_are_refused() {
-    for (keys, message) in [
+    assert_subnets_refused(&[
         ("address: 10.0.0.1/8", ": missing key 'type'"),
         (
             "type: dhcp5",
@@ -230,23 +245,25 @@ fn wrong_subnets_are_refused() {
             ".dns_search[0]: expected a domain, found the control character '\\n'",
         ),
         ("type: dhcp, adress: x", ": unknown key 'adress'; did you mean 'address'?"),
+        ("type: ipv6_slaac, mtu: 1279", ".mtu: expected a number from 1280 to 65535, found '1279'"),
+    ]);
+    assert_refused(&[(
+        "type: physical\nname: a\naccept-ra: false\nsubnets: [{type: ipv6_slaac}]",
+        "6: config[0].subnets[0].type: needs router advertisements, but 'accept-ra' is false",
+    )]);
+}
+
+#[test]
+fn wrong_routes_of_subnets_are_refused() {
+    assert_subnets_refused(&[
         (
             "type: dhcp, routes: [{type: nat, destination: 10.0.0.0/8}]",
             ".routes[0].type: expected one of route, found 'nat'",
         ),
-        ("type: ipv6_slaac, mtu: 1279", ".mtu: expected a number from 1280 to 65535, found '1279'"),
         ("type: dhcp, routes: [{}]", ".routes[0]: missing key 'destination'"),
         (
             "type: dhcp, routes: [{network: 10.0.0.0, netmask: 255.0.255.0}]",
             ".routes[0].netmask: expected a network mask, as 255.255.255.0 or 24, found '255.0.255.0'",
         ),
-    ] {
-        let keys = format!("type: physical\nname: a\nsubnets: [{{{keys}}}]");
-        let message = format!("5: config[0].subnets[0]{message}");
-        assert_eq!(read(&entry(&keys)).unwrap_err(), message, "{keys}");
-    }
-    assert_refused(&[(
-        "type: physical\nname: a\naccept-ra: false\nsubnets: [{type: ipv6_slaac}]",
-        "6: config[0].subnets[0].type: needs router advertisements, but 'accept-ra' is false",
-    )]);
+    ]);
 }
