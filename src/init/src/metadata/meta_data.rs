@@ -113,6 +113,16 @@ pub(super) fn read(
     Ok(())
 }
 
+/// The instance id alone.
+pub(super) fn find_id(bytes: &[u8], dialect: Dialect) -> Result<Option<String>, Problem> {
+    let Some(document) = yaml::parse(bytes)? else { return Ok(None) };
+    let entries = At::root(&document).entries()?;
+    let is_id =
+        |(key, at): &(&str, At<'_>)| meaning(dialect, key) == Meaning::InstanceId && !at.is_null();
+    let Some((_, at)) = entries.into_iter().find(is_id) else { return Ok(None) };
+    instance_id(at.text("an instance id")?).map(Some).map_err(|it| at.problem(it))
+}
+
 /// guestinfo carries network-config inside meta-data: as a map, or as text in an encoding.
 fn inner_network(at: &At<'_>, encoding: Option<&At<'_>>) -> Result<Network, Problem> {
     if at.is_map() {

@@ -21,6 +21,7 @@ pub use peers::PEERS;
 pub use ssh_key::SshKey;
 
 use crate::{
+    handoff::Source,
     network::{self, Network},
     yaml::{self, At, Problem},
 };
@@ -114,6 +115,25 @@ impl Line {
     pub fn says_something(&self) -> bool {
         self.hostname.is_some() || self.instance_id.is_some() || !self.other.is_empty()
     }
+
+    /// This line with what only `below` has. Where the documents are is said by one of them.
+    pub fn over(self, below: &Self) -> Self {
+        let taken = |key: &str| self.other.iter().any(|(other, _)| other == key);
+        let more: Vec<_> = below.other.iter().filter(|(key, _)| !taken(key)).cloned().collect();
+        Self {
+            hostname: self.hostname.or_else(|| below.hostname.clone()),
+            instance_id: self.instance_id.or_else(|| below.instance_id.clone()),
+            seed_url: self.seed_url.or_else(|| below.seed_url.clone()),
+            other: self.other.into_iter().chain(more).collect(),
+            origin: self.origin,
+        }
+    }
+
+    /// The metadata that a line is without documents; none if it says nothing of the host.
+    pub fn alone(&self) -> Option<Seed> {
+        let seed = || Seed { origin: self.origin.clone(), line: self.clone(), ..Seed::default() };
+        self.says_something().then(seed)
+    }
 }
 
 /// One host's metadata, valid.
@@ -156,6 +176,37 @@ impl Seed {
         [&self.meta_data, &self.network_config, &self.user_data].iter().any(|it| it.is_some())
     }
 
+    /// The server that delivered them; none if they were on the machine.
+    pub fn server(&self) -> Option<Source> {
+        let word = self.origin.split(' ').next();
+        Source::ALL.into_iter().find(|it| it.is_remote() && Some(it.word()) == word)
+    }
+
+    /// The instance that the documents or the line name, without a look at anything else: what
+    /// else is wrong is told by [`Seed::read`].
+    ///
+    /// # Errors
+    /// The id is refused, or meta-data cannot be read at all.
+    pub fn instance_id(&self) -> Result<String, Error> {
+        let mut metadata = Metadata::default();
+        read_line(&self.line, &mut metadata).map_err(|problem| self.in_line(problem))?;
+        if !metadata.instance_id.is_empty() {
+            return Ok(metadata.instance_id);
+        }
+        let [file, ..] = self.dialect.names();
+        let bytes = self.meta_data.as_deref().unwrap_or_default();
+        let id = meta_data::find_id(bytes, self.dialect).map_err(|problem| Error {
+            origin: self.origin.clone(),
+            file,
+            problem,
+        })?;
+        Ok(id.unwrap_or_else(|| DEFAULT_INSTANCE_ID.to_owned()))
+    }
+
+    fn in_line(&self, problem: Problem) -> Error {
+        Error { origin: self.line.origin.clone(), file: "ds=", problem }
+    }
+
     /// Understands the documents. `values` is what a template in user-data sees, from the metadata
     /// that was read before it.
     ///
@@ -175,27 +226,24 @@ impl Seed {
         }
         meta_data::read_injected(&self.files, meta_data, &mut metadata)
             .map_err(within(meta_data))?;
-        read_line(&self.line, &mut metadata).map_err(|problem| Error {
-            origin: self.line.origin.clone(),
-            file: "ds=",
-            problem,
-        })?;
+        read_line(&self.line, &mut metadata).map_err(|problem| self.in_line(problem))?;
         if let Some(bytes) = &self.network_config {
-            metadata.network = read_network(bytes, self.dialect).map_err(within(network_config))?;
+            metadata.network = self.read_network(bytes).map_err(within(network_config))?;
         }
         if let Some(bytes) = &self.user_data {
             user_data::read(bytes, user_data, values, &mut metadata).map_err(within(user_data))?;
         }
         Ok(metadata)
     }
-}
 
-fn read_network(bytes: &[u8], dialect: Dialect) -> Result<Option<Network>, Problem> {
-    let Some(document) = yaml::parse(bytes)? else { return Ok(None) };
-    let root = At::root(&document);
-    match dialect {
-        Dialect::Openstack => network::network_data::read(&root).map(Some),
-        _ => network::config::read(&root).map(Some),
+    fn read_network(&self, bytes: &[u8]) -> Result<Option<Network>, Problem> {
+        let Some(document) = yaml::parse(bytes)? else { return Ok(None) };
+        let root = At::root(&document);
+        let network = match self.dialect {
+            Dialect::Openstack => network::network_data::read(&root)?,
+            _ => network::config::read(&root)?,
+        };
+        Ok(Some(network))
     }
 }
 

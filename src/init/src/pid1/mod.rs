@@ -22,6 +22,7 @@ use kiln_contract::path::{
 use kiln_init::{
     first_boot::{self, Facts, FirstBoot},
     handoff::{Absent, Handoff, Phase},
+    metadata::Seed,
 };
 
 use crate::{
@@ -37,7 +38,6 @@ use search::Found;
 
 pub(crate) use devices::{COLDPLUG, coldplug};
 pub(crate) use modules::load_for_kernel;
-pub(crate) use search::instance_id;
 pub(crate) use stop::on_failure;
 
 /// Bytes of the hand-off and of a template's source.
@@ -74,11 +74,19 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
     steps.end("state read");
     let own = root.partitions.into_iter().chain(handoff.var_partition.clone());
     let machine = Machine::without(own.map(|uuid| uuid.to_ascii_lowercase()).collect());
-    let found = search::find(&handoff, state.seed, machine, &mut devices)?;
-    steps.end("metadata searched");
-    let known = state.machine_id.filter(|_| found.replaces.is_none());
-    let machine_id = known.map_or_else(state::new_machine_id, Ok)?;
     let templates = read_templates(&handoff, SYSROOT, Phase::Initramfs)?;
+    let own_id = state.machine_id.map_or_else(state::new_machine_id, Ok)?;
+    let check = |seed: &Seed| {
+        let (handoff, machine_id, templates) = (&handoff, &own_id, &templates);
+        let facts = Facts { handoff, seed: Some(seed), tried: &[], machine_id, templates };
+        first_boot::decide(&facts).map(drop)
+    };
+    let found = search::find(&handoff, state.seed, machine, &mut devices, check)?;
+    steps.end("metadata searched");
+    let machine_id = match found.replaces {
+        Some(_) => state::new_machine_id()?,
+        None => own_id,
+    };
     // Until a server has said who the host is, it is nobody: only its network works.
     let nobody = Handoff { absent: Absent::Dhcp, templates: Vec::new(), ..handoff.clone() };
     let handoff = if found.pending.is_some() { nobody } else { handoff };

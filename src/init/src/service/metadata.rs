@@ -15,7 +15,7 @@ use std::{
 
 use kiln_contract::path::{FIRST_BOOT, INSTANCE, PENDING, SEED};
 use kiln_init::{
-    first_boot::{self, FirstBoot, MachineId},
+    first_boot::{self, FirstBoot, Instance, MachineId},
     handoff::{Absent, Handoff, Invalid, Phase},
     metadata::{Line, Seed},
     remote::{
@@ -81,6 +81,11 @@ impl Pending {
         let line = search.line().cloned().unwrap_or_default();
         Ok(Some(Self { asks: planned.asks, line }).filter(|pending| !pending.asks.is_empty()))
     }
+
+    /// With the keys of a line that an earlier boot had.
+    pub(crate) fn over(self, line: &Line) -> Self {
+        Self { line: self.line.over(line), ..self }
+    }
 }
 
 fn dmi() -> Dmi {
@@ -117,6 +122,9 @@ fn become_somebody() -> Result<()> {
         }
         other => other?,
     };
+    // As without a server: a line alone is enough. It is not kept, so that the next boot asks again.
+    let delivered = seed.is_some();
+    let seed = seed.or_else(|| pending.line.alone());
     let tried: Vec<&'static str> = pending.asks.iter().map(|ask| ask.source().word()).collect();
     if seed.is_none() && handoff.absent == Absent::Refuse {
         return Err(Stop::new(format_args!(
@@ -127,11 +135,7 @@ fn become_somebody() -> Result<()> {
     if let Some(seed) = &seed {
         say(format_args!("metadata from {}", seed.origin));
     }
-    let before = instance()?;
-    let machine_id: MachineId = before
-        .machine_id
-        .parse()
-        .map_err(|()| Stop::new("the instance's machine id is damaged"))?;
+    let machine_id = machine_id(&instance()?)?;
     let templates = read_templates(&handoff, "", Phase::Initramfs)?;
     let decision = first_boot::decide(&first_boot::Facts {
         handoff: &handoff,
@@ -148,7 +152,12 @@ fn become_somebody() -> Result<()> {
     let asked = Step::new("servers asked", started.elapsed());
     let mut steps = summary.steps;
     steps.push(asked);
-    apply(&decision, seed.as_ref(), summary.sources, steps)
+    apply(&decision, seed.as_ref().filter(|_| delivered), summary.sources, steps)
+}
+
+pub(super) fn machine_id(instance: &Instance) -> Result<MachineId> {
+    let damaged = |()| Stop::new("the instance's machine id is damaged");
+    instance.machine_id.parse().map_err(damaged)
 }
 
 /// The first answer with documents; what everybody said is put among the answers.

@@ -125,7 +125,7 @@ impl Search {
             is_named = line.as_ref().is_some_and(Line::says_something);
             lines.extend(line);
         }
-        let line = lines.into_iter().reduce(merge);
+        let line = lines.into_iter().reduce(|first, second| first.over(&second));
         let url = command_line::values(&command_line, URL).next_back().map(str::to_owned);
         let url = url.or_else(|| line.as_ref()?.seed_url.clone());
         let mut search = Self { sources, line, url, found: None, medium: None };
@@ -229,13 +229,9 @@ impl Search {
 
     /// After the last device: the documents, or the line alone, or nothing.
     pub fn finish(self) -> Option<Seed> {
-        match (self.found.clone(), &self.line) {
-            (Some((_, seed)), _) => Some(self.with_line(seed)),
-            (None, Some(line)) if line.says_something() => {
-                let seed = Seed { origin: line.origin.clone(), ..Seed::default() };
-                Some(self.with_line(seed))
-            }
-            (None, _) => None,
+        match self.found.clone() {
+            Some((_, seed)) => Some(self.with_line(seed)),
+            None => self.line?.alone(),
         }
     }
 
@@ -332,19 +328,6 @@ fn narrow(declared: &[Source], command_line: &str) -> Result<Vec<Source>, Error>
         },
     };
     Ok(declared.iter().copied().filter(|source| keeps.contains(source)).collect())
-}
-
-/// Keys of the first line win.
-fn merge(first: Line, second: Line) -> Line {
-    let taken = |key: &str| first.other.iter().any(|(other, _)| other == key);
-    let more: Vec<_> = second.other.into_iter().filter(|(key, _)| !taken(key)).collect();
-    Line {
-        hostname: first.hostname.or(second.hostname),
-        instance_id: first.instance_id.or(second.instance_id),
-        seed_url: first.seed_url.or(second.seed_url),
-        other: first.other.into_iter().chain(more).collect(),
-        origin: first.origin,
-    }
 }
 
 #[cfg(test)]
