@@ -218,6 +218,7 @@ impl Seed {
         let mut metadata = Metadata {
             instance_id: DEFAULT_INSTANCE_ID.to_owned(),
             platform: self.dialect.platform(),
+            warnings: self.warnings.clone(),
             ..Metadata::default()
         };
         if let Some(bytes) = &self.meta_data {
@@ -227,6 +228,14 @@ impl Seed {
         meta_data::read_injected(&self.files, meta_data, &mut metadata)
             .map_err(within(meta_data))?;
         read_line(&self.line, &mut metadata).map_err(|problem| self.in_line(problem))?;
+        if self.dialect == Dialect::Nocloud
+            && self.has_documents()
+            && self.meta_data.is_none()
+            && !self.line.says_something()
+        {
+            let what = format!("there is no {meta_data}; the instance is '{DEFAULT_INSTANCE_ID}'");
+            metadata.warnings.push(format!("{}: {what}", self.origin));
+        }
         if let Some(bytes) = &self.network_config {
             metadata.network = self.read_network(bytes).map_err(within(network_config))?;
         }

@@ -49,6 +49,24 @@ fn absent_is_not_invalid() {
 }
 
 #[test]
+fn a_medium_without_meta_data_is_worth_a_line() {
+    let mut seed = seed("", "#cloud-config\n");
+    seed.meta_data = None;
+    let warnings = |seed: &Seed| seed.read(|_| Value::Null).unwrap().warnings;
+    let what = "nocloud medium 'vdb': there is no meta-data; the instance is 'nocloud'";
+    assert_eq!(warnings(&seed), [what]);
+    seed.line.hostname = Some("n1".to_owned());
+    assert_eq!(warnings(&seed), [""; 0]);
+}
+
+#[test]
+fn what_the_source_s_reader_says_is_said() {
+    let mut seed = seed("instance-id: i", "");
+    seed.warnings = vec!["vendor-data is not read".to_owned()];
+    assert_eq!(seed.read(|_| Value::Null).unwrap().warnings, ["vendor-data is not read"]);
+}
+
+#[test]
 fn a_line_wins_over_meta_data_and_user_data_over_both() {
     let mut seed = seed("{local-hostname: a, instance-id: i}", "");
     seed.line = Line {
