@@ -22,7 +22,7 @@ pub use ssh_key::SshKey;
 
 use crate::{
     handoff::Source,
-    network::{self, Network},
+    network::{self, Kind, Network},
     yaml::{self, At, Problem},
 };
 
@@ -248,12 +248,48 @@ impl Seed {
     fn read_network(&self, bytes: &[u8]) -> Result<Option<Network>, Problem> {
         let Some(document) = yaml::parse(bytes)? else { return Ok(None) };
         let root = At::root(&document);
-        let network = match self.dialect {
+        let mut network = match self.dialect {
             Dialect::Openstack => network::network_data::read(&root)?,
             _ => network::config::read(&root)?,
         };
+        if self.server().is_some() {
+            keep_names(&mut network, &root)?;
+        }
         Ok(Some(network))
     }
+}
+
+/// A server is asked over the network, and an interface that is up keeps its name. Version 1 and
+/// OpenStack give every interface a name, whether somebody wants it or not; in version 2 somebody
+/// asked for it.
+fn keep_names(network: &mut Network, root: &At<'_>) -> Result<(), Problem> {
+    if let Some(at) = find(root, "set-name") {
+        return Err(at.problem(
+            "an interface that is up keeps its name: this needs a source on the machine itself",
+        ));
+    }
+    let names: Vec<String> = network
+        .devices
+        .iter_mut()
+        .filter_map(|device| match &mut device.kind {
+            Kind::Ethernet(ethernet) => ethernet.set_name.take().map(|name| name.to_string()),
+            _ => None,
+        })
+        .collect();
+    if !names.is_empty() {
+        network.warnings.push(format!(
+            "{}: found by MAC address, and the kernel's names stay: a server was asked over them",
+            names.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// The first value of `key` in the maps below.
+fn find<'a>(at: &At<'a>, key: &str) -> Option<At<'a>> {
+    let entries = at.entries().unwrap_or_default();
+    let own = entries.iter().find(|(name, at)| *name == key && !at.is_null());
+    own.map(|(_, at)| at.clone()).or_else(|| entries.iter().find_map(|(_, at)| find(at, key)))
 }
 
 fn read_line(line: &Line, metadata: &mut Metadata) -> Result<(), Problem> {

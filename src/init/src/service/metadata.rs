@@ -145,7 +145,6 @@ fn become_somebody() -> Result<()> {
         templates: &templates,
     })
     .or_stop()?;
-    check_names(&decision)?;
     for warning in &decision.warnings {
         say(format_args!("warning: {warning}"));
     }
@@ -213,20 +212,6 @@ fn interface() -> Result<(String, String)> {
         }
     }
     Err(Stop::new(format_args!("{task}: interface {index} is gone")))
-}
-
-/// An interface that is up keeps its name, so a document that renames one comes too late.
-fn check_names(decision: &FirstBoot) -> Result<()> {
-    let renames = decision.files.iter().find(|file| {
-        file.path.ends_with(".link") && file.bytes.windows(6).any(|part| part == b"\nName=")
-    });
-    match renames {
-        Some(file) => Err(Stop::new(format_args!(
-            "'{}' gives an interface another name: 'set-name' needs a source on the machine itself",
-            file.path
-        ))),
-        None => Ok(()),
-    }
 }
 
 fn apply(
