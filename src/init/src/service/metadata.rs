@@ -165,7 +165,10 @@ pub(super) fn ask(
     pending: &Pending,
     answers: &mut [Answer],
 ) -> Result<Option<Seed>> {
-    let (interface, mac) = interface()?;
+    let Some((interface, mac)) = interface()? else {
+        say("no metadata from servers: no interface has an address, so nobody can be asked");
+        return Ok(None);
+    };
     let facts = remote::Facts { dmi: dmi(), interface, mac };
     let budget = LEAST.max(Duration::from_secs(u64::from(handoff.source_wait)));
     let mut network = Sockets { started: Instant::now() };
@@ -192,23 +195,23 @@ pub(super) fn ask(
 }
 
 /// The interface that leads to the servers: the default route's, else the first with an address.
-fn interface() -> Result<(String, String)> {
-    let default = default_interface()?;
-    let index = match default {
-        Some(index) => index,
-        None => addresses()?
-            .into_iter()
-            .find(|it| it.usable && !it.ip.is_loopback())
-            .map(|it| it.interface)
-            .ok_or_else(|| Stop::new("no interface has an address, so nobody can be asked"))?,
+fn interface() -> Result<Option<(String, String)>> {
+    let index = match default_interface()? {
+        Some(index) => Some(index),
+        None => {
+            let mut usable =
+                addresses()?.into_iter().filter(|it| it.usable && !it.ip.is_loopback());
+            usable.next().map(|it| it.interface)
+        }
     };
+    let Some(index) = index else { return Ok(None) };
     let task = "looking for the interface that leads to the servers";
     for entry in fs::read_dir("/sys/class/net").during(task)? {
         let path = entry.during(task)?.path();
         let read = |name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
         if read("ifindex").trim() == index.to_string() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok((name, read("address").trim().to_owned()));
+            return Ok(Some((name, read("address").trim().to_owned())));
         }
     }
     Err(Stop::new(format_args!("{task}: interface {index} is gone")))
