@@ -275,7 +275,8 @@ const USER_DATA: &[(&str, &str)] = &[
     ("chpasswd", "#cloud-config\nchpasswd: {list: 'root:hunter2'}"),
     ("cloud-config-mistyped", "#cloud-config\nhostnam: n1"),
     ("cloud-config-is-a-list", "#cloud-config\n- a"),
-    ("names-that-differ", "#cloud-config\nhostname: a\nfqdn: b.example.org"),
+    ("password-login", "#cloud-config\nhostname: a\nssh_pwauth: true"),
+    ("wireguard", "#cloud-config\nwireguard:\n  interfaces: []"),
     ("file-elsewhere", "#cloud-config\nwrite_files:\n- {path: /usr/bin/x, content: x}"),
     (
         "file-shadow",
@@ -327,7 +328,7 @@ const USER_DATA: &[(&str, &str)] = &[
     ),
     ("user-with-sudo", "#cloud-config\nusers: [{name: ops, sudo: 'ALL=(ALL) NOPASSWD:ALL'}]"),
     ("user-with-a-path", "#cloud-config\nusers: [{name: ../../root, ssh_authorized_keys: []}]"),
-    ("hosts-not-managed", "#cloud-config\nmanage_etc_hosts: false"),
+    ("hosts-managed-perhaps", "#cloud-config\nmanage_etc_hosts: maybe"),
     ("template-undefined", "## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostnam }}"),
     ("template-syntax", "## template: jinja\n#cloud-config\nhostname: {{ v1."),
     (

@@ -124,6 +124,13 @@ fn a_whole_host_is_decided() {
 }
 
 #[test]
+fn a_name_that_is_not_the_domain_s_first_label_is_in_hosts_too() {
+    let first_boot = decide_config("hostname: a\nfqdn: b.example\n").unwrap();
+    assert_eq!(text_of(&first_boot, "/etc/hostname"), "a\n");
+    assert!(text_of(&first_boot, "/etc/hosts").contains("127.0.1.1 b.example a\n"));
+}
+
+#[test]
 fn without_metadata_a_host_uses_dhcp_and_is_named_after_its_role() {
     let first_boot = decide_with(&handoff(), None, "x").unwrap();
     assert_eq!(text_of(&first_boot, "/etc/hostname"), "lb-abababab\n");

@@ -100,7 +100,7 @@ pub(super) fn read(
                 metadata.network = Some(inner_network(at, encoding.map(|(_, at)| at))?);
             }
             Meaning::Ignored(why) => metadata.warnings.push(format!("{file}: '{key}': {why}")),
-            Meaning::Refused(why) => return Err(at.problem(why)),
+            Meaning::Refused(why) => return Err(at.key_problem(why)),
             Meaning::Files | Meaning::Plain => {}
         }
     }
