@@ -67,12 +67,12 @@ fn source_of(source: PreviewSource) -> Source {
 }
 
 fn decide(role: &Role, source: Source, files: BTreeMap<String, Vec<u8>>) -> Result<FirstBoot> {
-    let seed = role.seed(source, files).map_err(|error| refuse(error, HELP))?;
+    let (seed, tried) = role.seed(source, files).map_err(|error| refuse(error, HELP))?;
     let machine_id = MachineId::from_random(MACHINE_ID);
     let facts = Facts {
         handoff: &role.handoff,
         seed: seed.as_ref(),
-        tried: &[source.word()],
+        tried: &tried,
         machine_id: &machine_id,
         templates: &role.templates,
     };

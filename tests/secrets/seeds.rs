@@ -67,7 +67,7 @@ fn decide(bench: &Bench, host: &str, kept: Option<Seed>) -> (FirstBoot, Seed) {
     let plan = plans.iter().find(|plan| plan.profile.role == role).unwrap();
     let role = Role::of(plan, &workspace).unwrap();
     let seed = kept.unwrap_or_else(|| {
-        role.seed(Source::Nocloud, files(bench, host)).unwrap().expect("a seed")
+        role.seed(Source::Nocloud, files(bench, host)).unwrap().0.expect("a seed")
     });
     let decision = first_boot::decide(&Facts {
         handoff: &role.handoff,

@@ -30,6 +30,8 @@ enum Meaning {
     Files,
     /// Understood, and of no consequence here.
     Ignored(&'static str),
+    /// When cloud-init reads the source, or that it does not.
+    Mode,
     Refused(&'static str),
     Plain,
 }
@@ -40,7 +42,7 @@ const SEEDFROM: &str =
 
 fn meaning(dialect: Dialect, key: &str) -> Meaning {
     use Meaning::{
-        Files, Hostname, Ignored, InstanceId, KeyLines, Keys, Network, Plain, Refused, Vars,
+        Files, Hostname, Ignored, InstanceId, KeyLines, Keys, Mode, Network, Plain, Refused, Vars,
     };
     match (dialect, key) {
         (Dialect::Openstack, "uuid") => InstanceId,
@@ -54,7 +56,8 @@ fn meaning(dialect: Dialect, key: &str) -> Meaning {
         (_, "public-keys") => Keys,
         (_, "vars") => Vars,
         (_, "network-interfaces") => Refused("not supported; use the document network-config"),
-        (Dialect::Nocloud, "seedfrom") => Refused(SEEDFROM),
+        (Dialect::Nocloud | Dialect::Ovf, "seedfrom") => Refused(SEEDFROM),
+        (Dialect::Nocloud, "dsmode") => Mode,
         (Dialect::Guestinfo, "public-keys-data") => KeyLines,
         (Dialect::Guestinfo, "network") => Network,
         (Dialect::Guestinfo, "redact" | "cleanup-guestinfo") => Ignored(WIPE),
@@ -91,6 +94,10 @@ pub(super) fn read(
                 if let Some((_, lists)) = at.entries()?.iter().find(|(key, _)| *key == PEERS) {
                     peers::check(lists)?;
                 }
+                let mode = at.entries()?.into_iter().find(|(key, _)| *key == "dsmode");
+                if let (Dialect::Openstack, Some((_, mode))) = (dialect, mode) {
+                    check_mode(&mode, file, metadata)?;
+                }
                 if let Value::Object(vars) = at.node().to_json() {
                     metadata.vars = vars;
                 }
@@ -99,6 +106,7 @@ pub(super) fn read(
                 let encoding = entries.iter().find(|(key, _)| *key == "network.encoding");
                 metadata.network = Some(inner_network(at, encoding.map(|(_, at)| at))?);
             }
+            Meaning::Mode => check_mode(at, file, metadata)?,
             Meaning::Ignored(why) => metadata.warnings.push(format!("{file}: '{key}': {why}")),
             Meaning::Refused(why) => return Err(at.key_problem(why)),
             Meaning::Files | Meaning::Plain => {}
@@ -110,6 +118,18 @@ pub(super) fn read(
     if let Value::Object(delivered) = document.to_json() {
         metadata.delivered = delivered;
     }
+    Ok(())
+}
+
+/// `dsmode` says when cloud-init reads a source. First boot reads it once; one that says that it
+/// is no source is not read against its word.
+fn check_mode(at: &At<'_>, file: &str, metadata: &mut Metadata) -> Result<(), Problem> {
+    if at.text("local, net or disabled")? == "disabled" {
+        return Err(at.problem(
+            "'disabled': take the source away, or out of the image's 'metadata.sources'",
+        ));
+    }
+    metadata.warnings.push(format!("{file}: '{}' has no effect", at.path()));
     Ok(())
 }
 

@@ -79,6 +79,9 @@ pub struct Injected {
     pub content: Vec<u8>,
 }
 
+/// Bytes of all files of one source: the kept seed has a limit, and a number in JSON for each.
+pub const INJECTED_MAX: usize = 1 << 20;
+
 /// Documents as a source delivered them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -94,6 +97,9 @@ pub struct Seed {
     pub line: Line,
     /// What the source's reader wants said.
     pub warnings: Vec<String>,
+    /// The instance id, should none of the documents name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_id: Option<String>,
 }
 
 /// Keys of a line of configuration; they win over the same keys of the documents.
@@ -200,7 +206,11 @@ impl Seed {
             file,
             problem,
         })?;
-        Ok(id.unwrap_or_else(|| DEFAULT_INSTANCE_ID.to_owned()))
+        Ok(id.unwrap_or_else(|| self.default_id()))
+    }
+
+    fn default_id(&self) -> String {
+        self.fallback_id.clone().unwrap_or_else(|| DEFAULT_INSTANCE_ID.to_owned())
     }
 
     fn in_line(&self, problem: Problem) -> Error {
@@ -216,7 +226,7 @@ impl Seed {
         let within = |file| move |problem| Error { origin: self.origin.clone(), file, problem };
         let [meta_data, network_config, user_data] = self.dialect.names();
         let mut metadata = Metadata {
-            instance_id: DEFAULT_INSTANCE_ID.to_owned(),
+            instance_id: self.default_id(),
             platform: self.dialect.platform(),
             warnings: self.warnings.clone(),
             ..Metadata::default()

@@ -60,6 +60,18 @@ fn a_medium_without_meta_data_is_worth_a_line() {
 }
 
 #[test]
+fn a_seed_that_says_that_it_is_none_is_refused() {
+    assert_eq!(
+        of_meta_data("dsmode: local").unwrap().warnings,
+        ["meta-data: 'dsmode' has no effect"]
+    );
+    assert_eq!(
+        of_meta_data("a: 1\ndsmode: disabled").unwrap_err(),
+        "nocloud medium 'vdb': meta-data:2: dsmode: 'disabled': take the source away, or out of the image's 'metadata.sources'"
+    );
+}
+
+#[test]
 fn what_the_source_s_reader_says_is_said() {
     let mut seed = seed("instance-id: i", "");
     seed.warnings = vec!["vendor-data is not read".to_owned()];
