@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
 use kiln_init::{
-    first_boot::{self, Facts, FirstBoot, MachineId},
+    first_boot::{self, Facts, FirstBoot, MachineId, System},
     handoff::Source,
 };
 use serde::Serialize;
@@ -74,6 +74,7 @@ fn decide(role: &Role, source: Source, files: BTreeMap<String, Vec<u8>>) -> Resu
         seed: seed.as_ref(),
         tried: &tried,
         machine_id: &machine_id,
+        system: &System::sample(),
         templates: &role.templates,
     };
     let mut decision = first_boot::decide(&facts).map_err(|error| refuse(error, HELP))?;

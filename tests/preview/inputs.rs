@@ -92,6 +92,8 @@ const META_DATA: &[(&str, &str)] = &[
     ("percent-first", "%a: b"),
     ("vars-is-a-list", "vars: [1]"),
     ("vars-is-a-text", "vars: x"),
+    ("vars-with-a-second-line", "vars:\n  priority: \"100\\n  notify /etc/evil\""),
+    ("vars-with-an-escape", "vars: {list: [a, {b: \"\\e[2J\"}]}"),
     ("seed-that-is-disabled", "local-hostname: n1\ndsmode: disabled"),
     ("key-with-a-second-line", "public-keys: [\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]"),
     ("key-is-private", "public-keys: [\"-----BEGIN OPENSSH PRIVATE KEY-----\\nc2VjcmV0\"]"),

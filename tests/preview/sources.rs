@@ -150,6 +150,10 @@ const CONFIG_DRIVE: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     (
+        "drive-value-with-a-second-line",
+        &[("openstack/latest/meta_data.json", "{\"uuid\": \"a\",\n\"meta\": {\"a\": \"b\\nc\"}}")],
+    ),
+    (
         "drive-content-gone",
         &[(
             "openstack/latest/meta_data.json",

@@ -18,7 +18,7 @@ use kiln::{
     seed, sys,
 };
 use kiln_init::{
-    first_boot::{self, Facts, FirstBoot, MachineId},
+    first_boot::{self, Facts, FirstBoot, MachineId, System},
     handoff::Source,
     metadata::Seed,
 };
@@ -74,6 +74,7 @@ fn decide(bench: &Bench, host: &str, kept: Option<Seed>) -> (FirstBoot, Seed) {
         seed: Some(&seed),
         tried: &["nocloud"],
         machine_id: &MachineId::from_random([7; 16]),
+        system: &System::sample(),
         templates: &role.templates,
     });
     (decision.unwrap_or_else(|error| panic!("{host}: {error}")), seed)

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Dialect, Hostname, KEYS_MAX, Metadata, PEERS, SshKey,
     cloud_config::{Place, WriteFile},
-    hostname, peers,
+    hostname, is_one_line, peers,
 };
 use crate::{
     base64, gzip,
@@ -98,6 +98,7 @@ pub(super) fn read(
                 if let (Dialect::Openstack, Some((_, mode))) = (dialect, mode) {
                     check_mode(&mode, file, metadata)?;
                 }
+                check_lines(at)?;
                 if let Value::Object(vars) = at.node().to_json() {
                     metadata.vars = vars;
                 }
@@ -119,6 +120,31 @@ pub(super) fn read(
         metadata.delivered = delivered;
     }
     Ok(())
+}
+
+/// Templates of the image put a value into the middle of a line, often without a word of quoting.
+fn check_lines(at: &At<'_>) -> Result<(), Problem> {
+    if at.is_map() {
+        for (key, at) in at.entries()? {
+            check_line(key, &at)?;
+            check_lines(&at)?;
+        }
+        return Ok(());
+    }
+    if at.is_list() {
+        return at.items()?.iter().try_for_each(check_lines);
+    }
+    if at.is_null() { Ok(()) } else { check_line(at.body("a text of one line")?, at) }
+}
+
+fn check_line(text: &str, at: &At<'_>) -> Result<(), Problem> {
+    let found = text.chars().find(|c| c.is_control() && !is_one_line(&c.to_string()));
+    let Some(found) = found else { return Ok(()) };
+    Err(at.key_problem(format!(
+        "expected a text of one line, because templates put it anywhere; \
+         found the control character '{}'",
+        found.escape_debug()
+    )))
 }
 
 /// `dsmode` says when cloud-init reads a source. First boot reads it once; one that says that it

@@ -146,6 +146,8 @@ impl Line {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Metadata {
     pub instance_id: String,
+    /// Where it comes from, for messages.
+    pub origin: String,
     /// What templates know as `v1.platform`.
     pub platform: &'static str,
     pub hostname: Option<Hostname>,
@@ -171,6 +173,11 @@ pub struct Error {
     pub origin: String,
     pub file: &'static str,
     pub problem: Problem,
+}
+
+/// Whether a text can stand anywhere in a file without beginning a line of its own.
+pub(crate) fn is_one_line(text: &str) -> bool {
+    !text.chars().any(|c| c.is_control() && c != '\t')
 }
 
 /// cloud-init's default for a seed that names none.
@@ -227,6 +234,7 @@ impl Seed {
         let [meta_data, network_config, user_data] = self.dialect.names();
         let mut metadata = Metadata {
             instance_id: self.default_id(),
+            origin: self.origin.clone(),
             platform: self.dialect.platform(),
             warnings: self.warnings.clone(),
             ..Metadata::default()

@@ -39,7 +39,7 @@ use crate::{
     console::say,
     error::{Result, Stop, While as _},
     files::{Below, private},
-    pid1::{on_failure, read_templates},
+    pid1::{on_failure, read_templates, system},
     spent::Moment,
 };
 
@@ -142,6 +142,7 @@ fn become_somebody() -> Result<()> {
         seed: seed.as_ref(),
         tried: &tried,
         machine_id: &machine_id,
+        system: &system("")?,
         templates: &templates,
     })
     .or_stop()?;

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     console::say,
     error::{Result, While as _},
-    pid1::read_templates,
+    pid1::{read_templates, system},
 };
 
 pub(crate) fn run() -> Result<()> {
@@ -52,6 +52,7 @@ pub(crate) fn run() -> Result<()> {
                 seed: Some(&seed),
                 tried: &[],
                 machine_id: &machine_id(&instance)?,
+                system: &system("")?,
                 templates: &templates,
             };
             first_boot::decide(&facts).or_stop()?;
