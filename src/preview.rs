@@ -58,7 +58,7 @@ impl Role {
         Ok(Self { handoff, templates })
     }
 
-    /// What the source delivers from these files.
+    /// What the source delivers from these files, and what messages call what was tried.
     ///
     /// # Errors
     /// As in first boot.
@@ -66,7 +66,7 @@ impl Role {
         &self,
         source: Source,
         mut files: BTreeMap<String, Vec<u8>>,
-    ) -> Result<Option<Seed>, source::Error> {
+    ) -> Result<(Option<Seed>, Vec<&'static str>), source::Error> {
         let mut machine = Offline::default();
         let volume = |label: &str, files| {
             vec![(MEDIUM.to_owned(), Folder { label: label.to_owned(), files })]
@@ -88,12 +88,13 @@ impl Role {
                     user_data: files.remove("user-data"),
                     ..Seed::default()
                 };
-                return Ok(seed.has_documents().then_some(seed));
+                return Ok((seed.has_documents().then_some(seed), vec![source.word()]));
             }
         }
         let mut search = Search::start(&[source], &mut machine)?;
         search.look(&mut machine)?;
-        Ok(search.finish())
+        let tried = search.tried();
+        Ok((search.finish(), tried))
     }
 
     /// Targets that only the node itself can render, because they use `network.*`.

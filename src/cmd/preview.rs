@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, Result};
 use kiln_init::{
-    first_boot::{self, Facts, FirstBoot, MachineId},
+    first_boot::{self, Facts, FirstBoot, MachineId, System},
     handoff::Source,
 };
 use serde::Serialize;
@@ -67,13 +67,14 @@ fn source_of(source: PreviewSource) -> Source {
 }
 
 fn decide(role: &Role, source: Source, files: BTreeMap<String, Vec<u8>>) -> Result<FirstBoot> {
-    let seed = role.seed(source, files).map_err(|error| refuse(error, HELP))?;
+    let (seed, tried) = role.seed(source, files).map_err(|error| refuse(error, HELP))?;
     let machine_id = MachineId::from_random(MACHINE_ID);
     let facts = Facts {
         handoff: &role.handoff,
         seed: seed.as_ref(),
-        tried: &[source.word()],
+        tried: &tried,
         machine_id: &machine_id,
+        system: &System::sample(),
         templates: &role.templates,
     };
     let mut decision = first_boot::decide(&facts).map_err(|error| refuse(error, HELP))?;

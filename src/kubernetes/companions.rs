@@ -160,7 +160,8 @@ mod tests {
         let error = found(&cluster).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "package 'etcd-server' 3.3.25+dfsg-6 is too old: Kubernetes 1.30 needs 3.4.13 or newer"
+            "package 'etcd-server' 3.3.25+dfsg-6 is too old: Kubernetes 1.30 needs 3.4.13, and what \
+             Kiln writes ('allowed-cn' of etcd.json) needs 3.5.15 or newer"
         );
         assert!(error.help("lb").contains("in profiles/lb.yaml"));
         // Nobody runs it there any more.

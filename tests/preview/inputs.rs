@@ -27,23 +27,12 @@ pub(super) fn all() -> Vec<Bad> {
     for (name, text) in USER_DATA {
         all.push(nocloud(name, &[("meta-data", NAMED), ("user-data", text)]));
     }
-    for (name, text) in COMMAND_LINES {
-        all.push(bad(name, "cmdline", &[("cmdline", text)]));
-    }
-    for (name, files) in GUESTINFO {
-        all.push(bad(name, "guestinfo", files));
-    }
-    for (name, text) in OVF {
-        all.push(bad(name, "ovf", &[("ovf-env.xml", text)]));
-    }
-    for (name, files) in CONFIG_DRIVE {
-        all.push(bad(name, "config-drive", files));
-    }
+    all.extend(super::sources::all());
     all.extend(made());
     all
 }
 
-fn bad(name: &'static str, source: &'static str, files: &[(&str, &str)]) -> Bad {
+pub(super) fn bad(name: &'static str, source: &'static str, files: &[(&str, &str)]) -> Bad {
     let files = files.iter().map(|(file, text)| ((*file).to_owned(), text.as_bytes().to_vec()));
     Bad { name, source, files: files.collect() }
 }
@@ -103,6 +92,9 @@ const META_DATA: &[(&str, &str)] = &[
     ("percent-first", "%a: b"),
     ("vars-is-a-list", "vars: [1]"),
     ("vars-is-a-text", "vars: x"),
+    ("vars-with-a-second-line", "vars:\n  priority: \"100\\n  notify /etc/evil\""),
+    ("vars-with-an-escape", "vars: {list: [a, {b: \"\\e[2J\"}]}"),
+    ("seed-that-is-disabled", "local-hostname: n1\ndsmode: disabled"),
     ("key-with-a-second-line", "public-keys: [\"ssh-ed25519 AAAA\\nssh-rsa BBBB\"]"),
     ("key-is-private", "public-keys: [\"-----BEGIN OPENSSH PRIVATE KEY-----\\nc2VjcmV0\"]"),
     ("key-is-a-word", "public-keys: [hello]"),
@@ -276,7 +268,10 @@ const USER_DATA: &[(&str, &str)] = &[
     ("chpasswd", "#cloud-config\nchpasswd: {list: 'root:hunter2'}"),
     ("cloud-config-mistyped", "#cloud-config\nhostnam: n1"),
     ("cloud-config-is-a-list", "#cloud-config\n- a"),
-    ("names-that-differ", "#cloud-config\nhostname: a\nfqdn: b.example.org"),
+    ("password-login", "#cloud-config\nhostname: a\nssh_pwauth: true"),
+    ("wireguard", "#cloud-config\nwireguard:\n  interfaces: []"),
+    ("lxd", "#cloud-config\nlxd: {init: {}}"),
+    ("device-aliases", "#cloud-config\ndevice_aliases: {a: /dev/sdb}"),
     ("file-elsewhere", "#cloud-config\nwrite_files:\n- {path: /usr/bin/x, content: x}"),
     (
         "file-shadow",
@@ -328,7 +323,7 @@ const USER_DATA: &[(&str, &str)] = &[
     ),
     ("user-with-sudo", "#cloud-config\nusers: [{name: ops, sudo: 'ALL=(ALL) NOPASSWD:ALL'}]"),
     ("user-with-a-path", "#cloud-config\nusers: [{name: ../../root, ssh_authorized_keys: []}]"),
-    ("hosts-not-managed", "#cloud-config\nmanage_etc_hosts: false"),
+    ("hosts-managed-perhaps", "#cloud-config\nmanage_etc_hosts: maybe"),
     ("template-undefined", "## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostnam }}"),
     ("template-syntax", "## template: jinja\n#cloud-config\nhostname: {{ v1."),
     (
@@ -337,148 +332,11 @@ const USER_DATA: &[(&str, &str)] = &[
     ),
     ("template-huge", "## template: jinja\n#cloud-config\na: {{ 'x' * 9999999 }}"),
     ("template-includes", "## template: jinja\n#cloud-config\n{% include '/etc/shadow' %}"),
+    (
+        "template-with-an-unknown-key",
+        "## template: jinja\n#cloud-config\nhostnam: {{ v1.instance_id }}",
+    ),
     ("template-of-another-engine", "## template: mako\n#cloud-config\n"),
-];
-
-const COMMAND_LINES: &[(&str, &str)] = &[
-    ("ds-twice", "ds=nocloud;h=a ds=nocloud;h=b"),
-    ("ds-of-a-file", "ds=nocloud;s=file:///etc/"),
-    ("ds-with-a-password", "ds=nocloud;s=http://user:pass@10.0.0.1/"),
-    ("ds-unknown", "ds=nocluod"),
-    ("ds-bad-name", "ds=nocloud;h=../../x"),
-    ("ds-bad-id", "ds=nocloud;h=a;i=.."),
-    ("cmdline-network-not-base64", "ds=nocloud;h=a network-config=%%%"),
-    ("cmdline-network-not-yaml", "ds=nocloud;h=a network-config=W2E="),
-    ("cmdline-network-wrong", "ds=nocloud;h=a network-config=dmVyc2lvbjogMwo="),
-    ("ip-octet-256", "ds=nocloud;h=a ip=10.0.0.256::10.0.0.1:255.255.255.0:::off"),
-    ("ip-netmask", "ds=nocloud;h=a ip=10.0.0.2::10.0.0.1:255.0.255.0:::off"),
-    ("ip-autoconf", "ds=nocloud;h=a ip=10.0.0.2::10.0.0.1:255.255.255.0::eth0:magic"),
-    ("ip-device", "ds=nocloud;h=a ip=../x:dhcp"),
-];
-
-const GUESTINFO: &[(&str, &[(&str, &str)])] = &[
-    (
-        "guestinfo-encoding",
-        &[("guestinfo.metadata", "a: 1"), ("guestinfo.metadata.encoding", "rot13")],
-    ),
-    (
-        "guestinfo-not-base64",
-        &[("guestinfo.metadata", "%%%"), ("guestinfo.metadata.encoding", "base64")],
-    ),
-    (
-        "guestinfo-not-gzip",
-        &[("guestinfo.metadata", "aGVsbG8="), ("guestinfo.metadata.encoding", "gzip+base64")],
-    ),
-    (
-        "guestinfo-gzip-cut",
-        &[("guestinfo.metadata", "H4sIAAAAAAAAA8pI"), ("guestinfo.metadata.encoding", "gz+b64")],
-    ),
-    ("guestinfo-list", &[("guestinfo.metadata", "[a]")]),
-    ("guestinfo-bad-name", &[("guestinfo.metadata", "local-hostname: a/b")]),
-    ("guestinfo-bad-id", &[("guestinfo.metadata", "instance-id: a/b")]),
-    ("guestinfo-network", &[("guestinfo.metadata", "network: {version: 2, ethernet: {}}")]),
-    (
-        "guestinfo-network-encoding",
-        &[("guestinfo.metadata", "network: aGk=\nnetwork.encoding: zip")],
-    ),
-    (
-        "guestinfo-network-packed",
-        &[("guestinfo.metadata", "network: dmVyc2lvbjogMwo=\nnetwork.encoding: b64")],
-    ),
-    (
-        "guestinfo-key-private",
-        &[("guestinfo.metadata", "public-keys-data: '-----BEGIN RSA PRIVATE KEY-----'")],
-    ),
-    (
-        "guestinfo-script",
-        &[("guestinfo.metadata", "local-hostname: a"), ("guestinfo.userdata", "#!/bin/sh\n")],
-    ),
-];
-
-const OVF: &[(&str, &str)] = &[
-    ("ovf-doctype", "<!DOCTYPE x [<!ENTITY a \"b\">]><Environment/>"),
-    (
-        "ovf-external-entity",
-        "<!DOCTYPE x [<!ENTITY a SYSTEM \"file:///etc/passwd\">]><Environment>&a;</Environment>",
-    ),
-    (
-        "ovf-unknown-entity",
-        "<Environment xmlns=\"http://schemas.dmtf.org/ovf/environment/1\">&a;</Environment>",
-    ),
-    (
-        "ovf-not-closed",
-        "<Environment xmlns=\"http://schemas.dmtf.org/ovf/environment/1\"><PropertySection>",
-    ),
-    ("ovf-not-xml", "hello"),
-    ("ovf-empty", ""),
-    ("ovf-another-root", "<html xmlns=\"http://www.w3.org/1999/xhtml\"></html>"),
-];
-
-const CONFIG_DRIVE: &[(&str, &[(&str, &str)])] = &[
-    ("drive-without-metadata", &[("openstack/latest/user_data", "#cloud-config\n")]),
-    ("drive-empty", &[("readme", "hello")]),
-    ("drive-not-json", &[("openstack/latest/meta_data.json", "{\"uuid\": ")]),
-    ("drive-without-uuid", &[("openstack/latest/meta_data.json", "{\"hostname\": \"n1\"}")]),
-    ("drive-list", &[("openstack/latest/meta_data.json", "[]")]),
-    (
-        "drive-bad-name",
-        &[("openstack/latest/meta_data.json", "{\"uuid\": \"a\", \"hostname\": \"a/b\"}")],
-    ),
-    ("drive-bad-id", &[("openstack/latest/meta_data.json", "{\"uuid\": \"../a\"}")]),
-    (
-        "drive-content-above",
-        &[(
-            "openstack/latest/meta_data.json",
-            "{\"uuid\": \"a\", \"files\": [{\"path\": \"/etc/kiln/a\", \"content_path\": \"/../../../etc/passwd\"}]}",
-        )],
-    ),
-    (
-        "drive-content-gone",
-        &[(
-            "openstack/latest/meta_data.json",
-            "{\"uuid\": \"a\", \"files\": [{\"path\": \"/etc/kiln/a\", \"content_path\": \"/content/0000\"}]}",
-        )],
-    ),
-    (
-        "drive-file-elsewhere",
-        &[
-            (
-                "openstack/latest/meta_data.json",
-                "{\"uuid\": \"a\", \"files\": [{\"path\": \"/usr/bin/a\", \"content_path\": \"/content/0000\"}]}",
-            ),
-            ("openstack/content/0000", "x"),
-        ],
-    ),
-    (
-        "drive-link-without-mac",
-        &[
-            ("openstack/latest/meta_data.json", "{\"uuid\": \"a\"}"),
-            (
-                "openstack/latest/network_data.json",
-                "{\"links\": [{\"id\": \"l\", \"type\": \"phy\"}], \"networks\": []}",
-            ),
-        ],
-    ),
-    (
-        "drive-vlan-of-nothing",
-        &[
-            ("openstack/latest/meta_data.json", "{\"uuid\": \"a\"}"),
-            (
-                "openstack/latest/network_data.json",
-                "{\"links\": [{\"id\": \"v\", \"type\": \"vlan\", \"vlan_link\": \"gone\", \"vlan_id\": 7, \"vlan_mac_address\": \"52:54:00:00:00:01\"}]}",
-            ),
-        ],
-    ),
-    (
-        "drive-network-of-nothing",
-        &[
-            ("openstack/latest/meta_data.json", "{\"uuid\": \"a\"}"),
-            (
-                "openstack/latest/network_data.json",
-                "{\"links\": [], \"networks\": [{\"id\": \"n\", \"link\": \"gone\", \"type\": \"ipv4_dhcp\"}]}",
-            ),
-        ],
-    ),
 ];
 
 /// Inputs that no literal can hold.

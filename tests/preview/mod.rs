@@ -8,6 +8,7 @@ mod guide;
 mod inputs;
 mod networks;
 mod peers;
+mod sources;
 
 use std::{
     collections::BTreeMap,
@@ -90,6 +91,52 @@ fn bad_metadata_is_refused_with_one_message_and_nothing_is_written() {
         assert_eq!(line, expected);
     }
     assert_eq!(text.lines().count(), expected.lines().count());
+}
+
+/// What is accepted and worth a line: on the node's console as here.
+#[test]
+fn what_has_no_effect_is_a_warning() {
+    let user_data = "#cloud-config\nhostname: n1\n";
+    let named = "instance-id: i-1\nlocal-hostname: n1\n";
+    let v1 = "version: 1\nconfig:\n- {type: physical, name: lan0, mac_address: 52:54:00:00:00:01, subnets: [{type: dhcp}]}\n";
+    let without_growth = format!("{user_data}growpart: {{mode: auto}}\n");
+    for (source, files, warning) in [
+        (
+            "nocloud",
+            vec![("user-data", user_data)],
+            "nocloud medium 'seed': there is no meta-data; the instance is 'nocloud'",
+        ),
+        (
+            "nocloud",
+            vec![("meta-data", named), ("vendor-data", "#cloud-config\n")],
+            "nocloud medium 'seed': vendor-data is not read",
+        ),
+        (
+            "nocloud",
+            vec![("meta-data", named), ("user-data", &without_growth)],
+            "user-data: 'growpart': has no effect: 'var' grows by itself, and nothing else does",
+        ),
+        (
+            "http",
+            vec![("meta-data", named), ("network-config", v1)],
+            "lan0: found by MAC address, and the kernel's names stay: a server was asked over them",
+        ),
+        (
+            "guestinfo",
+            vec![("guestinfo.metadata", named), ("guestinfo.vendordata", "x")],
+            "guestinfo.vendordata is not read",
+        ),
+    ] {
+        let files: Vec<(String, Vec<u8>)> = files
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()))
+            .collect();
+        let scratch = tempfile::tempdir().unwrap();
+        let output = preview(source, &files, &scratch.path().join("out"));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}");
+        assert_eq!(text, format!("warning: {warning}\n"));
+    }
 }
 
 #[test]

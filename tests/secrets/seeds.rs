@@ -18,7 +18,7 @@ use kiln::{
     seed, sys,
 };
 use kiln_init::{
-    first_boot::{self, Facts, FirstBoot, MachineId},
+    first_boot::{self, Facts, FirstBoot, MachineId, System},
     handoff::Source,
     metadata::Seed,
 };
@@ -67,13 +67,14 @@ fn decide(bench: &Bench, host: &str, kept: Option<Seed>) -> (FirstBoot, Seed) {
     let plan = plans.iter().find(|plan| plan.profile.role == role).unwrap();
     let role = Role::of(plan, &workspace).unwrap();
     let seed = kept.unwrap_or_else(|| {
-        role.seed(Source::Nocloud, files(bench, host)).unwrap().expect("a seed")
+        role.seed(Source::Nocloud, files(bench, host)).unwrap().0.expect("a seed")
     });
     let decision = first_boot::decide(&Facts {
         handoff: &role.handoff,
         seed: Some(&seed),
         tried: &["nocloud"],
         machine_id: &MachineId::from_random([7; 16]),
+        system: &System::sample(),
         templates: &role.templates,
     });
     (decision.unwrap_or_else(|error| panic!("{host}: {error}")), seed)

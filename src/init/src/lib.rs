@@ -8,6 +8,7 @@ pub mod first_boot;
 pub mod gpt;
 pub mod gzip;
 pub mod handoff;
+pub mod identity;
 pub mod metadata;
 pub mod modules;
 pub mod network;

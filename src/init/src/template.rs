@@ -203,7 +203,9 @@ fn strip_header(source: &str) -> Result<Source, String> {
         .map(|(_, engine)| engine.trim());
     match engine {
         None => Ok(Source { text: source.to_owned(), header_lines: 0 }),
-        Some("jinja") => Ok(Source { text: rest.to_owned(), header_lines: 1 }),
+        Some(engine) if engine.eq_ignore_ascii_case("jinja") => {
+            Ok(Source { text: rest.to_owned(), header_lines: 1 })
+        }
         Some(other) => Err(format!("unknown template engine '{other}', expected 'jinja'")),
     }
 }
@@ -263,6 +265,7 @@ mod tests {
             ("{{ vars.absent | default('d') }}", "d"),
             ("## template: jinja\n#cloud-config\n{{ hostname }}", "#cloud-config\nn1"),
             ("##TEMPLATE:jinja\n{{ hostname }}", "n1"),
+            ("## template: Jinja\n{{ hostname }}", "n1"),
             ("## a comment of the file\n", "## a comment of the file\n"),
             ("{{ hostname.upper() }} {{ vars.get('priority') }}", "N1 100"),
         ] {

@@ -18,6 +18,8 @@ pub struct Element {
     /// Names without prefixes, values with their references replaced.
     pub attributes: Vec<(String, String)>,
     pub line: usize,
+    /// Elements around it.
+    pub depth: usize,
 }
 
 /// Why a document is refused.
@@ -61,7 +63,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Element>, Error> {
             if open.is_empty() && !elements.is_empty() {
                 return Err(reader.error("expected one element at the top, found another"));
             }
-            let (element, name, is_closed) = reader.element()?;
+            let (element, name, is_closed) = reader.element(open.len())?;
             elements.push(element);
             if elements.len() > ELEMENTS_MAX {
                 return Err(reader.error(format!("more than {ELEMENTS_MAX} elements")));
@@ -132,7 +134,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What stands behind `<`: the element, its name as written, and whether it ends at once.
-    fn element(&mut self) -> Result<(Element, &'a str, bool), Error> {
+    fn element(&mut self, depth: usize) -> Result<(Element, &'a str, bool), Error> {
         let line = self.error("").line;
         let name = self.name()?;
         let mut attributes: Vec<(String, String)> = Vec::new();
@@ -141,7 +143,11 @@ impl<'a> Reader<'a> {
             let is_closed = self.skip("/>");
             if is_closed || self.skip(">") {
                 let name_alone = local(name).to_owned();
-                return Ok((Element { name: name_alone, attributes, line }, name, is_closed));
+                return Ok((
+                    Element { name: name_alone, attributes, line, depth },
+                    name,
+                    is_closed,
+                ));
             }
             let key = self.name()?;
             self.skip_blanks();
@@ -225,9 +231,10 @@ mod tests {
                 Element {
                     name: "b".into(),
                     attributes: vec![("y".into(), "1 & 23".into())],
-                    line: 2
+                    line: 2,
+                    depth: 0
                 },
-                Element { name: "c".into(), attributes: vec![], line: 3 },
+                Element { name: "c".into(), attributes: vec![], line: 3, depth: 1 },
             ]
         );
     }

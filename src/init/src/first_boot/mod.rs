@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-pub use values::{NetworkValues, sample};
+pub use values::{NetworkValues, System, sample};
 
 use crate::{
     handoff::{Absent, Handoff, Phase, Template},
@@ -33,6 +33,7 @@ pub struct Facts<'a> {
     /// Sources that were tried, for messages.
     pub tried: &'a [&'static str],
     pub machine_id: &'a MachineId,
+    pub system: &'a System,
     /// Source texts of the hand-off's templates, by target.
     pub templates: &'a BTreeMap<String, String>,
 }
@@ -128,7 +129,7 @@ pub fn decide(facts: &Facts<'_>) -> Result<FirstBoot, Error> {
     let metadata = match facts.seed {
         Some(seed) => seed.read(|metadata| {
             let name = name_of(handoff, metadata, facts.machine_id);
-            values::of_host(handoff, metadata, &name)
+            values::of_host(handoff, facts.system, metadata, &name)
         })?,
         None if handoff.absent == Absent::Refuse => {
             return Err(Error::Absent { tried: facts.tried.to_vec() });
@@ -142,7 +143,7 @@ pub fn decide(facts: &Facts<'_>) -> Result<FirstBoot, Error> {
         warnings.push(format!("metadata gives no host name; the name is '{hostname}'"));
     }
     let address = metadata.network.as_ref().and_then(crate::network::Network::address);
-    let values = values::of_host(handoff, &metadata, &hostname);
+    let values = values::of_host(handoff, facts.system, &metadata, &hostname);
     let mut files = Files::default();
     files.text("/etc/hostname", format!("{}\n", hostname.short()));
     files.text("/etc/hosts", hosts(handoff, &hostname, address, &mut warnings));

@@ -78,6 +78,7 @@ fn decide_with(
         seed,
         tried: &["smbios", "nocloud media"],
         machine_id: &machine_id,
+        system: &System::sample(),
         templates: &templates,
     };
     decide(&facts).map_err(|error| error.to_string())
@@ -122,6 +123,13 @@ fn a_whole_host_is_decided() {
     assert!(!first_boot.files.iter().any(|file| file.path == "/etc/late.conf"));
     assert_eq!(first_boot.instance.address.as_deref(), Some("10.0.0.1/24"));
     assert_eq!(first_boot.warnings, [""; 0]);
+}
+
+#[test]
+fn a_name_that_is_not_the_domain_s_first_label_is_in_hosts_too() {
+    let first_boot = decide_config("hostname: a\nfqdn: b.example\n").unwrap();
+    assert_eq!(text_of(&first_boot, "/etc/hostname"), "a\n");
+    assert!(text_of(&first_boot, "/etc/hosts").contains("127.0.1.1 b.example a\n"));
 }
 
 #[test]
@@ -260,6 +268,92 @@ fn cloud_config_writes_nothing_else() {
     }
 }
 
+/// The text of a template for this metadata.
+fn rendered(seed: &Seed, template: &str) -> String {
+    let first_boot = decide_with(&handoff(), Some(seed), template);
+    let first_boot = first_boot.unwrap_or_else(|it| panic!("{template}: {it}"));
+    text_of(&first_boot, "/etc/app.conf").to_owned()
+}
+
+#[test]
+fn cloud_init_s_names_are_there() {
+    let mut seed = seed("instance-id: i-1\nlocal-hostname: n1.example.org\nregion: north", None);
+    for (template, expected) in [
+        (
+            "{{ v1.cloud_id }} {{ cloud_id }} {{ v1.cloud_name }} {{ v1.platform }}",
+            "nocloud nocloud nocloud nocloud",
+        ),
+        ("{{ v1.subplatform }}", "test"),
+        ("{{ v1.distro }} {{ v1.variant }}", "debian debian"),
+        ("{{ v1.distro_release }} {{ v1.distro_version }}", "trixie 13"),
+        (
+            "{{ v1.kernel_release }} {{ v1.system_platform }}",
+            "6.12.0-sample Linux-6.12.0-sample-x86_64",
+        ),
+        ("{{ v1.region }} {{ v1.machine }}", "north x86_64"),
+        ("{{ v1.local_hostname }} {{ v1['local-hostname'] }} {{ local_hostname }}", "n1 n1 n1"),
+        (
+            "{{ v1.instance_id }} {{ ds.meta_data.instance_id }} {{ ds.meta_data['instance-id'] }}",
+            "i-1 i-1 i-1",
+        ),
+        (
+            "{{ ds.meta_data.local_hostname }} {{ ds.meta_data.hostname }}",
+            "n1.example.org n1.example.org",
+        ),
+    ] {
+        assert_eq!(rendered(&seed, template), expected, "{template}");
+    }
+    seed.dialect = crate::metadata::Dialect::Openstack;
+    seed.meta_data = Some(
+        b"{\"uuid\": \"u-1\", \"hostname\": \"n1.nova\", \"availability_zone\": \"az1\"}".to_vec(),
+    );
+    for (template, expected) in [
+        ("{{ v1.availability_zone }} {{ availability_zone }}", "az1 az1"),
+        ("{{ ds.meta_data.local_hostname }} {{ ds.meta_data.hostname }}", "n1.nova n1.nova"),
+        ("{{ ds.meta_data.instance_id }} {{ ds.meta_data.uuid }}", "u-1 u-1"),
+    ] {
+        assert_eq!(rendered(&seed, template), expected, "{template}");
+    }
+    seed.dialect = crate::metadata::Dialect::Ec2;
+    assert_eq!(rendered(&seed, "{{ v1.cloud_id }} {{ v1.platform }}"), "aws ec2");
+    let refusal = decide_with(&handoff(), Some(&seed), "{{ v1.python_version }}").unwrap_err();
+    assert_eq!(refusal, "template /etc/app.conf.j2:1: 'v1.python_version' is undefined");
+}
+
+#[test]
+fn the_system_is_what_its_kernel_and_os_release_say() {
+    let os_release = "NAME=\"Kiln\"\nVERSION_ID=\"13\"\nVERSION_CODENAME=trixie\n";
+    let system = System::new("6.12.1".to_owned(), os_release);
+    assert_eq!((&*system.kernel, &*system.release, &*system.version), ("6.12.1", "trixie", "13"));
+    assert_eq!(System::new(String::new(), "x\n="), System::default());
+}
+
+#[test]
+fn no_value_of_metadata_begins_a_line_of_its_own() {
+    let with = |meta_data: &str| {
+        let seed = seed(&format!("local-hostname: n1\n{meta_data}"), None);
+        decide_with(
+            &handoff(),
+            Some(&seed),
+            "priority {{ vars.priority | default(100) }}\n{{ ds.meta_data.rack | default('-') }}",
+        )
+        .map(|it| text_of(&it, "/etc/app.conf").to_owned())
+    };
+    assert_eq!(with("vars: {priority: \"1\\t2\"}\nrack: r7").unwrap(), "priority 1\t2\nr7");
+    // What nobody wrote for templates is not there for them.
+    assert_eq!(with("rack: \"r7\\nExecStart=/x\"").unwrap(), "priority 100\n-");
+    let expected = "expected a text of one line, because templates put it anywhere; found the control character";
+    for (vars, place) in [
+        ("vars:\n  priority: \"100\\n  notify /x\"", "3: vars.priority: EXPECTED '\\n'"),
+        ("vars:\n  priority: |\n    100\n    x", "3: vars.priority: EXPECTED '\\n'"),
+        ("vars: {a: [{b: \"\\e[31m\"}]}", "2: vars.a[0].b: EXPECTED '\\u{1b}'"),
+        ("vars: {\"a\\nb\": 1}", "2: vars.a\\nb: EXPECTED '\\n'"),
+    ] {
+        let message = format!("test: meta-data:{}", place.replace("EXPECTED", expected));
+        assert_eq!(with(vars).unwrap_err(), message, "{vars}");
+    }
+}
+
 #[test]
 fn a_template_that_metadata_does_not_satisfy_stops_the_boot() {
     let seed = seed("local-hostname: n1", None);
@@ -307,6 +401,7 @@ fn templates_only_write_below_etc_and_never_over_our_own_files() {
             seed: None,
             tried: &[],
             machine_id: &machine_id,
+            system: &System::sample(),
             templates: &templates,
         };
         let refusal = decide(&facts).unwrap_err().to_string();

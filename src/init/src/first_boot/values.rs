@@ -2,11 +2,13 @@
 //! What first-boot templates see: cloud-init's names, and `kiln.*`, `vars.*`, `peers.*`,
 //! `network.*`.
 
+use std::env::consts::ARCH;
+
 use serde_json::{Map, Value, json};
 
 use crate::{
     handoff::Handoff,
-    metadata::{Hostname, Metadata, PEERS},
+    metadata::{self, Hostname, Metadata, PEERS},
 };
 
 /// The interface that carries the host's address.
@@ -32,27 +34,83 @@ impl NetworkValues {
     }
 }
 
-pub(super) fn of_host(handoff: &Handoff, metadata: &Metadata, hostname: &Hostname) -> Value {
+/// What the image is and runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct System {
+    /// The kernel's release, as uname(2) has it.
+    pub kernel: String,
+    /// Debian's code name.
+    pub release: String,
+    pub version: String,
+}
+
+impl System {
+    /// From the kernel's release and the text of os-release(5).
+    pub fn new(kernel: String, os_release: &str) -> Self {
+        let value = |key: &str| {
+            let line = os_release.lines().find_map(|it| it.strip_prefix(key)?.strip_prefix('='));
+            line.unwrap_or_default().trim_matches('"').to_owned()
+        };
+        Self { kernel, release: value("VERSION_CODENAME"), version: value("VERSION_ID") }
+    }
+
+    /// For renderings on another machine.
+    pub fn sample() -> Self {
+        let [kernel, release, version] = ["6.12.0-sample", "trixie", "13"].map(str::to_owned);
+        Self { kernel, release, version }
+    }
+
+    /// cloud-init's keys of what is known.
+    fn values(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let platform = match &*self.kernel {
+            "" => String::new(),
+            kernel => format!("Linux-{kernel}-{ARCH}"),
+        };
+        [
+            ("kernel_release", self.kernel.clone()),
+            ("system_platform", platform),
+            ("distro_release", self.release.clone()),
+            ("distro_version", self.version.clone()),
+        ]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+    }
+}
+
+pub(super) fn of_host(
+    handoff: &Handoff,
+    system: &System,
+    metadata: &Metadata,
+    hostname: &Hostname,
+) -> Value {
     let keys: Vec<String> = metadata.ssh_keys.iter().map(ToString::to_string).collect();
-    let delivered = |name: &str| metadata.delivered.get(name).cloned().unwrap_or(Value::Null);
-    let v1 = json!({
+    let meta_data = meta_data(metadata, hostname);
+    let delivered = |names: &[&str]| names.iter().find_map(|name| meta_data.get(*name)).cloned();
+    let cloud = if metadata.platform == "ec2" { "aws" } else { metadata.platform };
+    let mut v1 = json!({
         "local-hostname": hostname.short(),
         "instance-id": metadata.instance_id,
         "public_ssh_keys": keys,
-        "cloud-name": metadata.platform,
+        "cloud-name": cloud,
+        "cloud_id": cloud,
         "platform": metadata.platform,
-        "region": delivered("region"),
-        "availability-zone": delivered("availability-zone"),
+        "subplatform": metadata.origin,
+        "region": delivered(&["region"]),
+        "availability-zone": delivered(&["availability-zone", "availability_zone"]),
         "distro": "debian",
-        "machine": std::env::consts::ARCH,
+        "variant": "debian",
+        "machine": ARCH,
     });
+    if let Value::Object(v1) = &mut v1 {
+        v1.extend(system.values().map(|(key, value)| (key.to_owned(), value.into())));
+    }
     // cloud-init copies what `v1` has to the top.
     let mut values = v1.clone();
     let own = json!({
         "hostname": hostname.short(),
         "fqdn": hostname.full(),
         "v1": v1,
-        "ds": { "meta_data": metadata.delivered },
+        "ds": { "meta_data": meta_data },
         "vars": metadata.vars,
         "peers": peers(handoff, metadata),
         "kiln": {
@@ -66,6 +124,38 @@ pub(super) fn of_host(handoff: &Handoff, metadata: &Metadata, hostname: &Hostnam
     }
     add_twins(&mut values);
     values
+}
+
+/// meta-data as delivered, and name and id under the words of NoCloud, whatever the source calls
+/// them: templates of Cluster API are written for all sources.
+fn meta_data(metadata: &Metadata, hostname: &Hostname) -> Map<String, Value> {
+    let mut map = on_one_line(&metadata.delivered);
+    for (key, value) in [
+        ("local-hostname", hostname.full()),
+        ("hostname", hostname.full()),
+        ("instance-id", &metadata.instance_id),
+    ] {
+        let slot = map.entry(key).or_insert(Value::Null);
+        if slot.is_null() {
+            *slot = value.into();
+        }
+    }
+    map
+}
+
+/// Without texts that would begin a line of their own in a file: templates are not told to quote,
+/// and nobody wrote these for them (`vars` with such a text are refused).
+fn on_one_line(map: &Map<String, Value>) -> Map<String, Value> {
+    fn value(of: &Value) -> Option<Value> {
+        Some(match of {
+            Value::String(text) if !metadata::is_one_line(text) => return None,
+            Value::Array(items) => items.iter().filter_map(value).collect(),
+            Value::Object(map) => Value::Object(on_one_line(map)),
+            other => other.clone(),
+        })
+    }
+    let entries = map.iter().filter(|(key, _)| metadata::is_one_line(key));
+    entries.filter_map(|(key, of)| Some((key.clone(), value(of)?))).collect()
 }
 
 /// The image's lists, those of the metadata in their places.
@@ -97,7 +187,7 @@ pub fn sample(handoff: &Handoff, meta_data: &Value) -> Result<Value, crate::meta
         prefix: 24,
         mac: "52:54:00:12:34:56".to_owned(),
     };
-    Ok(network.join(&of_host(handoff, &metadata, &hostname)))
+    Ok(network.join(&of_host(handoff, &System::sample(), &metadata, &hostname)))
 }
 
 /// Gives every key that Jinja would read as an expression a twin with `_`, as cloud-init does:

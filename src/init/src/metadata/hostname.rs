@@ -11,6 +11,8 @@ pub(super) const EXPECTED: &str = "a host name";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hostname {
     full: String,
+    /// What the kernel knows, if it is not the first label.
+    short: Option<String>,
 }
 
 impl Hostname {
@@ -22,7 +24,7 @@ impl Hostname {
         if text.parse::<Ipv4Addr>().is_ok() {
             let full = format!("ip-{}", text.replace('.', "-"));
             let warning = format!("the host name '{text}' is an address; the name is '{full}'");
-            return Ok((Self { full }, Some(warning)));
+            return Ok((Self { full, short: None }, Some(warning)));
         }
         let full = text.to_ascii_lowercase();
         let valid = full.len() <= 253 && full.split('.').all(is_label);
@@ -34,12 +36,18 @@ impl Hostname {
         }
         let warning = (full != text)
             .then(|| format!("the host name '{text}' has capitals; the name is '{full}'"));
-        Ok((Self { full }, warning))
+        Ok((Self { full, short: None }, warning))
     }
 
-    /// The first label, which is what the kernel and kubelet know.
+    /// This name with its domain, for a host that the kernel knows by another one.
+    pub fn called(self, other: &Self) -> Self {
+        Self { short: Some(other.short().to_owned()), ..self }
+    }
+
+    /// What the kernel and kubelet know: the first label, if nothing else was given.
     pub fn short(&self) -> &str {
-        self.full.split('.').next().unwrap_or(&self.full)
+        let label = self.full.split('.').next().unwrap_or(&self.full);
+        self.short.as_deref().unwrap_or(label)
     }
 
     /// The name with its domain, if it has one.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     Dialect, Hostname, KEYS_MAX, Metadata, PEERS, SshKey,
     cloud_config::{Place, WriteFile},
-    hostname, peers,
+    hostname, is_one_line, peers,
 };
 use crate::{
     base64, gzip,
@@ -30,6 +30,8 @@ enum Meaning {
     Files,
     /// Understood, and of no consequence here.
     Ignored(&'static str),
+    /// When cloud-init reads the source, or that it does not.
+    Mode,
     Refused(&'static str),
     Plain,
 }
@@ -40,7 +42,7 @@ const SEEDFROM: &str =
 
 fn meaning(dialect: Dialect, key: &str) -> Meaning {
     use Meaning::{
-        Files, Hostname, Ignored, InstanceId, KeyLines, Keys, Network, Plain, Refused, Vars,
+        Files, Hostname, Ignored, InstanceId, KeyLines, Keys, Mode, Network, Plain, Refused, Vars,
     };
     match (dialect, key) {
         (Dialect::Openstack, "uuid") => InstanceId,
@@ -54,7 +56,8 @@ fn meaning(dialect: Dialect, key: &str) -> Meaning {
         (_, "public-keys") => Keys,
         (_, "vars") => Vars,
         (_, "network-interfaces") => Refused("not supported; use the document network-config"),
-        (Dialect::Nocloud, "seedfrom") => Refused(SEEDFROM),
+        (Dialect::Nocloud | Dialect::Ovf, "seedfrom") => Refused(SEEDFROM),
+        (Dialect::Nocloud, "dsmode") => Mode,
         (Dialect::Guestinfo, "public-keys-data") => KeyLines,
         (Dialect::Guestinfo, "network") => Network,
         (Dialect::Guestinfo, "redact" | "cleanup-guestinfo") => Ignored(WIPE),
@@ -91,6 +94,11 @@ pub(super) fn read(
                 if let Some((_, lists)) = at.entries()?.iter().find(|(key, _)| *key == PEERS) {
                     peers::check(lists)?;
                 }
+                let mode = at.entries()?.into_iter().find(|(key, _)| *key == "dsmode");
+                if let (Dialect::Openstack, Some((_, mode))) = (dialect, mode) {
+                    check_mode(&mode, file, metadata)?;
+                }
+                check_lines(at)?;
                 if let Value::Object(vars) = at.node().to_json() {
                     metadata.vars = vars;
                 }
@@ -99,8 +107,9 @@ pub(super) fn read(
                 let encoding = entries.iter().find(|(key, _)| *key == "network.encoding");
                 metadata.network = Some(inner_network(at, encoding.map(|(_, at)| at))?);
             }
+            Meaning::Mode => check_mode(at, file, metadata)?,
             Meaning::Ignored(why) => metadata.warnings.push(format!("{file}: '{key}': {why}")),
-            Meaning::Refused(why) => return Err(at.problem(why)),
+            Meaning::Refused(why) => return Err(at.key_problem(why)),
             Meaning::Files | Meaning::Plain => {}
         }
     }
@@ -111,6 +120,53 @@ pub(super) fn read(
         metadata.delivered = delivered;
     }
     Ok(())
+}
+
+/// Templates of the image put a value into the middle of a line, often without a word of quoting.
+fn check_lines(at: &At<'_>) -> Result<(), Problem> {
+    if at.is_map() {
+        for (key, at) in at.entries()? {
+            check_line(key, &at)?;
+            check_lines(&at)?;
+        }
+        return Ok(());
+    }
+    if at.is_list() {
+        return at.items()?.iter().try_for_each(check_lines);
+    }
+    if at.is_null() { Ok(()) } else { check_line(at.body("a text of one line")?, at) }
+}
+
+fn check_line(text: &str, at: &At<'_>) -> Result<(), Problem> {
+    let found = text.chars().find(|c| c.is_control() && !is_one_line(&c.to_string()));
+    let Some(found) = found else { return Ok(()) };
+    Err(at.key_problem(format!(
+        "expected a text of one line, because templates put it anywhere; \
+         found the control character '{}'",
+        found.escape_debug()
+    )))
+}
+
+/// `dsmode` says when cloud-init reads a source. First boot reads it once; one that says that it
+/// is no source is not read against its word.
+fn check_mode(at: &At<'_>, file: &str, metadata: &mut Metadata) -> Result<(), Problem> {
+    if at.text("local, net or disabled")? == "disabled" {
+        return Err(at.problem(
+            "'disabled': take the source away, or out of the image's 'metadata.sources'",
+        ));
+    }
+    metadata.warnings.push(format!("{file}: '{}' has no effect", at.path()));
+    Ok(())
+}
+
+/// The instance id alone.
+pub(super) fn find_id(bytes: &[u8], dialect: Dialect) -> Result<Option<String>, Problem> {
+    let Some(document) = yaml::parse(bytes)? else { return Ok(None) };
+    let entries = At::root(&document).entries()?;
+    let is_id =
+        |(key, at): &(&str, At<'_>)| meaning(dialect, key) == Meaning::InstanceId && !at.is_null();
+    let Some((_, at)) = entries.into_iter().find(is_id) else { return Ok(None) };
+    instance_id(at.text("an instance id")?).map(Some).map_err(|it| at.problem(it))
 }
 
 /// guestinfo carries network-config inside meta-data: as a map, or as text in an encoding.

@@ -49,6 +49,77 @@ fn absent_is_not_invalid() {
 }
 
 #[test]
+fn a_medium_without_meta_data_is_worth_a_line() {
+    let mut seed = seed("", "#cloud-config\n");
+    seed.meta_data = None;
+    let warnings = |seed: &Seed| seed.read(|_| Value::Null).unwrap().warnings;
+    let what = "nocloud medium 'vdb': there is no meta-data; the instance is 'nocloud'";
+    assert_eq!(warnings(&seed), [what]);
+    seed.line.hostname = Some("n1".to_owned());
+    assert_eq!(warnings(&seed), [""; 0]);
+}
+
+#[test]
+fn a_seed_that_says_that_it_is_none_is_refused() {
+    assert_eq!(
+        of_meta_data("dsmode: local").unwrap().warnings,
+        ["meta-data: 'dsmode' has no effect"]
+    );
+    assert_eq!(
+        of_meta_data("a: 1\ndsmode: disabled").unwrap_err(),
+        "nocloud medium 'vdb': meta-data:2: dsmode: 'disabled': take the source away, or out of the image's 'metadata.sources'"
+    );
+}
+
+#[test]
+fn what_the_source_s_reader_says_is_said() {
+    let mut seed = seed("instance-id: i", "");
+    seed.warnings = vec!["vendor-data is not read".to_owned()];
+    assert_eq!(seed.read(|_| Value::Null).unwrap().warnings, ["vendor-data is not read"]);
+}
+
+#[test]
+fn a_server_renames_no_interface() {
+    let v1 = "version: 1\nconfig:\n- {type: physical, name: lan0, mac_address: 52:54:00:00:00:01, subnets: [{type: dhcp}]}";
+    let v2 = "network:\n  version: 2\n  ethernets:\n    lan:\n      match: {macaddress: 52:54:00:00:00:01}\n      set-name: lan0";
+    let data = "{\"links\": [{\"id\": \"a\", \"name\": \"lan0\", \"type\": \"phy\", \"ethernet_mac_address\": \"52:54:00:00:00:01\"}]}";
+    for (dialect, text) in [(Dialect::Nocloud, v1), (Dialect::Openstack, data)] {
+        let mut seed = seed("{\"instance-id\": \"i\", \"uuid\": \"i\"}", "");
+        seed.dialect = dialect;
+        seed.network_config = Some(text.as_bytes().to_vec());
+        let files = |seed: &Seed| {
+            let network = seed.read(|_| Value::Null).unwrap().network.unwrap();
+            (network.warnings.clone(), network::networkd::files(&network))
+        };
+        let (warnings, local) = files(&seed);
+        assert_eq!(warnings, [""; 0]);
+        assert!(local[0].1.contains("\nName=lan0\n"), "{local:?}");
+        seed.origin = "http 'http://a/'".to_owned();
+        let (warnings, remote) = files(&seed);
+        assert_eq!(
+            warnings,
+            [
+                "lan0: found by MAC address, and the kernel's names stay: a server was asked over them"
+            ]
+        );
+        assert_eq!(remote.len(), 1);
+        assert!(remote[0].1.starts_with("[Match]\nMACAddress=52:54:00:00:00:01\n"), "{remote:?}");
+    }
+    let mut seed = seed("instance-id: i", "");
+    seed.network_config = Some(v2.as_bytes().to_vec());
+    assert!(seed.read(|_| Value::Null).is_ok());
+    for origin in ["http", "http 'http://a/'"] {
+        seed.origin = origin.to_owned();
+        assert_eq!(
+            seed.read(|_| Value::Null).unwrap_err().to_string(),
+            format!(
+                "{origin}: network-config:6: network.ethernets.lan.set-name: an interface that is up keeps its name: this needs a source on the machine itself"
+            )
+        );
+    }
+}
+
+#[test]
 fn a_line_wins_over_meta_data_and_user_data_over_both() {
     let mut seed = seed("{local-hostname: a, instance-id: i}", "");
     seed.line = Line {

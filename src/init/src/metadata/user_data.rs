@@ -34,12 +34,16 @@ pub(super) fn read(
     }
     let rendered;
     let text = if is_template(text) {
-        rendered = render(text, file, &values(metadata))?;
+        // In place of the header, so that lines are counted as in the document.
+        rendered = format!("\n{}", render(text, file, &values(metadata))?);
         &*rendered
     } else {
         text
     };
-    let first = text.lines().next().unwrap_or("").trim_end();
+    // As cloud-init does, blank lines before the header are passed over.
+    let blank = text.len() - text.trim_start().len();
+    let line = text.get(..blank).unwrap_or_default().matches('\n').count() + 1;
+    let first = text.trim_start().lines().next().unwrap_or("").trim_end();
     if first == EXPECTED {
         return cloud_config::read(text, file, metadata);
     }
@@ -58,7 +62,7 @@ pub(super) fn read(
         _ => "something else",
     };
     let message = format!("expected '{EXPECTED}', found {found}");
-    Err(Problem { line: 1, key: String::new(), message })
+    Err(Problem { line, key: String::new(), message })
 }
 
 fn is_template(text: &str) -> bool {

@@ -248,12 +248,17 @@ fn what_an_immutable_node_cannot_honor_is_refused_by_name() {
         ("ssh_keys", "host keys are made by the node itself and kept in /var"),
         ("mounts", "the image lays out its own disk"),
         ("swap", "the image lays out its own disk"),
-        ("growpart", "the image lays out its own disk"),
+        ("device_aliases", "the image lays out its own disk"),
         ("disk_setup", "the image lays out its own disk"),
+        ("lxd", "list packages in the image's profile"),
+        ("wireguard", "put the file or a .j2 template into an overlay of the image"),
+        ("random_seed", "host keys are made by the node itself and kept in /var"),
+        ("network", "give network-config as a document of its own"),
+        ("ubuntu_pro", "put a unit into the image's profile"),
         ("preserve_hostname", "give the host name in 'hostname' or 'fqdn'"),
     ] {
         assert_refused(
-            &format!("hostname: a\n{key}: []"),
+            &format!("hostname: a\n{key}:\n\n- x"),
             &format!("3: '{key}' {unsuited}: {instead}"),
         );
     }
@@ -263,23 +268,74 @@ fn what_an_immutable_node_cannot_honor_is_refused_by_name() {
             "2: unknown key 'a'; expected one of: hostname, fqdn, ssh_authorized_keys, users, write_files, ntp, ca_certs, manage_etc_hosts",
         ),
         (
-            "hostname: a\nfqdn: b.c",
-            "2: 'hostname' is 'a', but 'fqdn' is 'b.c': give the same first label",
+            "ssh_pwauth: true",
+            "2: 'ssh_pwauth' does not suit an immutable node: nobody logs in with a password",
         ),
         (
-            "manage_etc_hosts: false",
-            "2: manage_etc_hosts: expected true or 'localhost': /etc/hosts is always written",
+            "preserve_hostname: true",
+            "2: 'preserve_hostname' does not suit an immutable node: give the host name in 'hostname' or 'fqdn'",
         ),
         ("manage_etc_hosts: maybe", "2: manage_etc_hosts: expected true or false, found 'maybe'"),
         ("hostname: [a]", "2: hostname: expected a host name, found a list"),
     ] {
         assert_refused(keys, message);
     }
-    for accepted in
-        ["manage_etc_hosts: true", "manage_etc_hosts: localhost", "hostname:", "users: []"]
-    {
-        config(accepted);
+    for accepted in [
+        "manage_etc_hosts: true",
+        "manage_etc_hosts: localhost",
+        "hostname:",
+        "users: []",
+        "ssh_pwauth: no",
+        "preserve_hostname: false",
+        "disable_root: true",
+        "package_update: false",
+    ] {
+        assert_eq!(config(accepted).warnings, [""; 0], "{accepted}");
     }
+    for (passed_over, why) in [
+        (
+            "growpart: {mode: auto}",
+            "'growpart': has no effect: 'var' grows by itself, and nothing else does",
+        ),
+        (
+            "resize_rootfs: true",
+            "'resize_rootfs': has no effect: 'var' grows by itself, and nothing else does",
+        ),
+        (
+            "manage_etc_hosts: false",
+            "'manage_etc_hosts' has no effect: /etc/hosts is always written",
+        ),
+    ] {
+        assert_eq!(config(passed_over).warnings, [format!("user-data: {why}")], "{passed_over}");
+    }
+}
+
+#[test]
+fn a_host_may_be_called_otherwise_than_its_domain_knows_it() {
+    for (keys, short, full) in [
+        ("fqdn: b.example", "b", "b.example"),
+        ("hostname: a\nfqdn: a.example", "a", "a.example"),
+        ("hostname: a\nfqdn: b.example", "a", "b.example"),
+        ("fqdn: b.example\nhostname: a.other", "a", "b.example"),
+        ("hostname: a.example", "a", "a.example"),
+    ] {
+        let name = config(keys).hostname.unwrap();
+        assert_eq!((name.short(), name.full()), (short, full), "{keys}");
+    }
+}
+
+#[test]
+fn blank_lines_before_the_header_are_passed_over() {
+    let metadata = of_user_data("\n  \n#cloud-config\nhostname: a\n").unwrap();
+    assert_eq!(metadata.hostname.unwrap().full(), "a");
+    assert_eq!(
+        of_user_data("\n\n#cloud-config\nruncmd:\n- id").unwrap_err(),
+        "nocloud medium 'vdb': user-data:4: 'runcmd' does not suit an immutable node: put a unit into the image's profile"
+    );
+    assert_eq!(
+        of_user_data("\n\n#!/bin/sh").unwrap_err(),
+        "nocloud medium 'vdb': user-data:3: expected '#cloud-config', found a script: put a unit into the image's profile instead"
+    );
 }
 
 #[test]
@@ -323,6 +379,14 @@ fn a_template_sees_the_metadata_before_it() {
         (
             "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
             "3: the template takes more than 1000000 steps",
+        ),
+        (
+            "a: 1",
+            "3: unknown key 'a'; expected one of: hostname, fqdn, ssh_authorized_keys, users, write_files, ntp, ca_certs, manage_etc_hosts",
+        ),
+        (
+            "hostname: {{ v1.local_hostname }}_x",
+            "3: hostname: expected labels of 1 to 63 letters, digits and inner '-', found 'n1_x'",
         ),
         ("a: {{ 'x' * 2000000 }}", "2: the output is larger than 1048576 bytes"),
         ("{% include '/etc/shadow' %}", "3: template not found in 'include '/etc/shadow''"),

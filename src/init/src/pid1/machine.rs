@@ -14,6 +14,8 @@ use crate::{files::read_limited, vmware};
 
 /// The raw structures; systemd's own credentials come from the same table.
 const SMBIOS_TABLE: &str = "/sys/firmware/dmi/tables/DMI";
+/// As the kernel spells it, whose byte order depends on the firmware's age.
+const UUID: &str = "/sys/class/dmi/id/product_uuid";
 const SMBIOS_MAX: u64 = 1 << 20;
 const FW_CFG: &str = "/sys/firmware/qemu_fw_cfg/by_name";
 /// At this time, only the opened root.
@@ -64,6 +66,12 @@ impl source::Machine for Machine {
 
     fn guestinfo(&mut self, key: &str) -> io::Result<Option<Vec<u8>>> {
         vmware::get(key)
+    }
+
+    fn uuid(&mut self) -> Option<String> {
+        let bytes = read_limited(UUID, 64).ok().flatten()?;
+        Some(String::from_utf8_lossy(&bytes).trim().to_ascii_lowercase())
+            .filter(|it| !it.is_empty())
     }
 
     fn media(&mut self) -> Vec<(String, Medium)> {

@@ -20,8 +20,9 @@ use kiln_contract::path::{
     FIRST_BOOT, HANDOFF, INSTANCE, PENDING, RECHECK, SEED, SYSROOT, TEMPLATES,
 };
 use kiln_init::{
-    first_boot::{self, Facts, FirstBoot},
+    first_boot::{self, Facts, FirstBoot, System},
     handoff::{Absent, Handoff, Phase},
+    metadata::Seed,
 };
 
 use crate::{
@@ -37,11 +38,11 @@ use search::Found;
 
 pub(crate) use devices::{COLDPLUG, coldplug};
 pub(crate) use modules::load_for_kernel;
-pub(crate) use search::instance_id;
 pub(crate) use stop::on_failure;
 
 /// Bytes of the hand-off and of a template's source.
 const FILE_MAX: u64 = 1 << 20;
+const OS_RELEASE: &str = "/usr/lib/os-release";
 
 /// Everything, in order. Returns only into the stop.
 pub(crate) fn run() -> ! {
@@ -74,11 +75,26 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
     steps.end("state read");
     let own = root.partitions.into_iter().chain(handoff.var_partition.clone());
     let machine = Machine::without(own.map(|uuid| uuid.to_ascii_lowercase()).collect());
-    let found = search::find(&handoff, state.seed, machine, &mut devices)?;
-    steps.end("metadata searched");
-    let known = state.machine_id.filter(|_| found.replaces.is_none());
-    let machine_id = known.map_or_else(state::new_machine_id, Ok)?;
     let templates = read_templates(&handoff, SYSROOT, Phase::Initramfs)?;
+    let own_id = state.machine_id.map_or_else(state::new_machine_id, Ok)?;
+    let system = system(SYSROOT)?;
+    let check = |seed: &Seed| {
+        let facts = Facts {
+            handoff: &handoff,
+            seed: Some(seed),
+            tried: &[],
+            machine_id: &own_id,
+            system: &system,
+            templates: &templates,
+        };
+        first_boot::decide(&facts).map(drop)
+    };
+    let found = search::find(&handoff, state.seed, machine, &mut devices, check)?;
+    steps.end("metadata searched");
+    let machine_id = match found.replaces {
+        Some(_) => state::new_machine_id()?,
+        None => own_id,
+    };
     // Until a server has said who the host is, it is nobody: only its network works.
     let nobody = Handoff { absent: Absent::Dhcp, templates: Vec::new(), ..handoff.clone() };
     let handoff = if found.pending.is_some() { nobody } else { handoff };
@@ -87,6 +103,7 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
         seed: found.seed.as_ref(),
         tried: &found.tried,
         machine_id: &machine_id,
+        system: &system,
         templates: &templates,
     })
     .or_stop()?;
@@ -148,6 +165,14 @@ pub(crate) fn read_templates(
         templates.insert(template.target.clone(), String::from_utf8(bytes).during(&task)?);
     }
     Ok(templates)
+}
+
+/// What runs here.
+pub(crate) fn system(root: &str) -> Result<System> {
+    let path = format!("{root}{OS_RELEASE}");
+    let bytes = read_limited(&path, FILE_MAX).during(format_args!("reading '{path}'"))?;
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    Ok(System::new(kernel, &String::from_utf8_lossy(&bytes.unwrap_or_default())))
 }
 
 fn report(decision: &FirstBoot) {

@@ -2,7 +2,9 @@
 //! Whose metadata counts: a source of this boot, what an earlier boot kept, or a server's later.
 
 use kiln_init::{
-    handoff::{Absent, Handoff, InstanceChange, Invalid},
+    first_boot,
+    handoff::{Absent, Handoff, Invalid},
+    identity::{self, Servers},
     metadata::Seed,
     source::{Answer, Search},
 };
@@ -36,44 +38,64 @@ pub(super) struct Found {
 }
 
 /// The documents of the first source that has some; else what an earlier boot kept; else whom to
-/// ask later.
+/// ask later. `check` decides the whole host, as it would be with a seed.
 pub(super) fn find(
     handoff: &Handoff,
     kept: Option<Seed>,
     mut machine: Machine,
     devices: &mut Devices,
+    check: impl Fn(&Seed) -> std::result::Result<(), first_boot::Error>,
 ) -> Result<Found> {
     let (search, waited) = match search(handoff, kept.is_some(), &mut machine, devices) {
         Err(error) if handoff.invalid == Invalid::Fallback => {
             say(format_args!("warning: {error}"));
             let tried = handoff.sources.iter().map(|source| source.word()).collect();
-            return decided(handoff, None, kept, Found { tried, ..Found::default() }, "");
+            return settled(handoff, None, kept, Found { tried, ..Found::default() }, "");
         }
         other => other?,
     };
     let mut found = Found { tried: search.tried(), answers: search.answers(), ..Found::default() };
     let remote = Pending::of(handoff, &search, &mut found.answers)?;
     let facts = format!("waited {waited} s; block devices: {}", machine.seen().join(" "));
-    let mut seed = search.finish();
-    if let (Some(new), Invalid::Fallback) = (&seed, handoff.invalid)
-        && let Err(error) = new.read(|_| serde_json::Value::Null)
+    let mut new = search.finish();
+    let servers = |new: Option<&Seed>| match &remote {
+        Some(_) => identity::servers(&handoff.sources, new, kept.as_ref()),
+        None => Servers::Nothing,
+    };
+    if handoff.invalid == Invalid::Fallback
+        && servers(new.as_ref()) != Servers::Decide
+        && let Err(error) = usable(handoff, new.as_ref(), kept.as_ref(), check)
     {
         say(format_args!("warning: {error}"));
-        seed = None;
+        new = None;
     }
-    match &kept {
-        // A line alone names the host; its documents may still be on a server.
-        None if !seed.as_ref().is_some_and(Seed::has_documents) => found.pending = remote,
-        Some(kept) if seed.is_none() && is_remote(handoff, kept) => found.recheck = remote,
-        _ => {}
+    match servers(new.as_ref()) {
+        Servers::Decide => {
+            say("no metadata on this machine: servers are asked once the network is up");
+            return Ok(Found { pending: remote, ..found });
+        }
+        Servers::Recheck => {
+            let line = kept.as_ref().map(|kept| kept.line.clone()).unwrap_or_default();
+            found.recheck = remote.map(|pending| pending.over(&line));
+        }
+        Servers::Nothing => {}
     }
-    decided(handoff, seed, kept, found, &facts)
+    settled(handoff, new, kept, found, &facts)
 }
 
-/// Whether a server delivered these documents.
-fn is_remote(handoff: &Handoff, kept: &Seed) -> bool {
-    let word = kept.origin.split(' ').next().unwrap_or("");
-    handoff.sources.iter().any(|source| source.is_remote() && source.word() == word)
+/// Whether a host can be made of what a source has.
+fn usable(
+    handoff: &Handoff,
+    new: Option<&Seed>,
+    kept: Option<&Seed>,
+    check: impl Fn(&Seed) -> std::result::Result<(), first_boot::Error>,
+) -> Result<()> {
+    let Some(new) = new else { return Ok(()) };
+    let chosen = identity::choose(handoff.instance_change, Some(new.clone()), kept.cloned());
+    match chosen.or_stop()?.seed {
+        Some(seed) => check(&seed).or_stop(),
+        None => Ok(()),
+    }
 }
 
 /// Looks until there are documents, or nothing more will come; also the seconds it waited.
@@ -103,71 +125,24 @@ fn search(
     Ok((search, wait))
 }
 
-/// Which of the seeds counts.
-fn decided(
+/// Which of the seeds counts, said on the console.
+fn settled(
     handoff: &Handoff,
-    seed: Option<Seed>,
+    new: Option<Seed>,
     kept: Option<Seed>,
-    mut found: Found,
+    found: Found,
     facts: &str,
 ) -> Result<Found> {
+    let chosen = identity::choose(handoff.instance_change, new, kept).or_stop()?;
     let tried = found.tried.join(", ");
-    found.seed = match (seed, kept) {
-        (Some(_), _) | (None, None) if found.pending.is_some() => {
-            say("no metadata on this machine: servers are asked once the network is up");
-            None
-        }
-        (Some(seed), Some(kept)) => {
-            let (seed, replaces) = newer(handoff.instance_change, seed, kept);
-            found.replaces = replaces;
-            Some(seed)
-        }
-        (Some(seed), None) => {
-            say(format_args!("metadata from {}", seed.origin));
-            Some(seed)
-        }
-        (None, Some(kept)) => {
-            say(format_args!("metadata as kept from {}", kept.origin));
-            Some(kept)
-        }
-        (None, None) if handoff.absent == Absent::Refuse => {
+    match &chosen.seed {
+        Some(_) => say(&chosen.said),
+        None if handoff.absent == Absent::Refuse => {
             return Err(Stop::new(format_args!(
                 "no metadata, which this image needs: tried {tried}; {facts}"
             )));
         }
-        (None, None) => {
-            say(format_args!("no metadata (tried {tried}): DHCP"));
-            None
-        }
-    };
-    Ok(found)
-}
-
-/// What a source has now against what was kept: the one that counts, and the instance that the
-/// host is no more.
-fn newer(on_change: InstanceChange, seed: Seed, kept: Seed) -> (Seed, Option<String>) {
-    let [id, old] = [&seed, &kept].map(instance_id);
-    if id == old {
-        say(format_args!("metadata from {}", seed.origin));
-        return (seed, None);
+        None => say(format_args!("no metadata (tried {tried}): DHCP")),
     }
-    match on_change {
-        InstanceChange::Keep => {
-            say(format_args!(
-                "warning: {} names another instance, '{id}'; this host stays '{old}'",
-                seed.origin
-            ));
-            (kept, None)
-        }
-        InstanceChange::Reprovision => {
-            say(format_args!("this host was '{old}' and becomes the instance '{id}'"));
-            (seed, Some(old))
-        }
-    }
-}
-
-/// The instance that a seed names; what is wrong with it is told when it is read whole.
-pub(crate) fn instance_id(seed: &Seed) -> String {
-    let metadata = seed.read(|_| serde_json::Value::Null);
-    metadata.map_or_else(|_| "?".to_owned(), |metadata| metadata.instance_id)
+    Ok(Found { seed: chosen.seed, replaces: chosen.replaces, ..found })
 }

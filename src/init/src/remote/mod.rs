@@ -157,13 +157,6 @@ fn place(
     found.map(|(text, origin)| Place::parse(text, origin)).transpose()
 }
 
-/// The remote source that a kept seed came from, by its origin; none for a local one.
-pub fn source_of(origin: &str) -> Option<Source> {
-    let (word, rest) = origin.split_once(' ')?;
-    let source = Source::ALL.into_iter().find(|source| source.word() == word)?;
-    (source.is_remote() && rest.starts_with("'http://")).then_some(source)
-}
-
 fn origin(source: Source, url: &url::Url) -> String {
     format!("{} '{url}'", source.word())
 }

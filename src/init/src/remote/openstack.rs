@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     handoff::Source,
-    metadata::{Dialect, Injected, Seed},
+    metadata::{Dialect, INJECTED_MAX, Injected, Seed},
+    source::config_drive::says_something,
     yaml::printable,
 };
 
@@ -27,8 +28,6 @@ const VERSIONS: [&str; 8] = [
 ];
 const LATEST: &str = "latest";
 const FILES_MAX: usize = 64;
-/// Bytes of all injected files.
-const FILES_BYTES_MAX: usize = 1 << 20;
 
 pub(super) fn read(facts: &Facts, client: &mut Client<'_>) -> Result<Option<Seed>, Error> {
     let bases = [
@@ -68,9 +67,10 @@ impl Service<'_, '_> {
             meta_data: Some(meta_data),
             ..Seed::default()
         };
-        let empty = |bytes: &[u8]| matches!(bytes.trim_ascii(), b"" | b"{}" | b"null" | b"\"\"");
-        if self.get("vendor_data.json")?.is_some_and(|bytes| !empty(&bytes)) {
-            seed.warnings.push(format!("{}: vendor_data.json is not read", seed.origin));
+        for name in ["vendor_data.json", "vendor_data2.json"] {
+            if self.get(name)?.is_some_and(|bytes| says_something(&bytes)) {
+                seed.warnings.push(format!("{}: {name} is not read", seed.origin));
+            }
         }
         Ok(seed)
     }
@@ -102,8 +102,8 @@ impl Service<'_, '_> {
             let content = self.client.get(&url, &[])?;
             let content = content.ok_or_else(|| refused(format!("'{url}' is not there")))?;
             files.push(Injected { path: path.to_owned(), content });
-            if files.iter().map(|file| file.content.len()).sum::<usize>() > FILES_BYTES_MAX {
-                return Err(refused(format!("files: more than {FILES_BYTES_MAX} bytes in all")));
+            if files.iter().map(|file| file.content.len()).sum::<usize>() > INJECTED_MAX {
+                return Err(refused(format!("files: more than {INJECTED_MAX} bytes in all")));
             }
         }
         Ok(files)

@@ -44,7 +44,7 @@ fn documents_are_fetched_by_mac() {
         .ok(&format!("{BASE}/vendor-data"), "x");
     let seed = http("http://a/{mac}", &mut network).unwrap().unwrap();
     assert_eq!(seed.origin, format!("http '{BASE}/'"));
-    assert_eq!(source_of(&seed.origin), Some(Source::Http));
+    assert_eq!(seed.server(), Some(Source::Http));
     assert_eq!(seed.meta_data.as_deref(), Some(&b"a: 1"[..]));
     assert_eq!(seed.network_config, None);
     assert_eq!(seed.user_data.as_deref(), Some(&b"#cloud-config\n"[..]));
@@ -365,8 +365,9 @@ fn only_sources_with_somewhere_to_ask_are_asked() {
 
 #[test]
 fn local_seeds_are_not_taken_for_remote_ones() {
-    for origin in ["nocloud medium 'vdb'", "smbios", "http", "ec2 medium", "nocloud 'http://a/'"] {
-        assert_eq!(source_of(origin), None, "{origin}");
+    for origin in ["nocloud medium 'vdb'", "smbios", "nocloud 'http://a/'", ""] {
+        let seed = Seed { origin: origin.to_owned(), ..Seed::default() };
+        assert_eq!(seed.server(), None, "{origin}");
     }
 }
 

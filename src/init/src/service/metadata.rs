@@ -16,7 +16,7 @@ use std::{
 
 use kiln_contract::path::{FIRST_BOOT, INSTANCE, PENDING, SEED};
 use kiln_init::{
-    first_boot::{self, FirstBoot, MachineId},
+    first_boot::{self, FirstBoot, Instance, MachineId},
     handoff::{Absent, Handoff, Invalid, Phase},
     metadata::{Line, Seed},
     remote::{
@@ -41,7 +41,7 @@ use crate::{
     console::say,
     error::{Result, Stop, While as _},
     files::{Below, private},
-    pid1::{on_failure, read_templates},
+    pid1::{on_failure, read_templates, system},
     spent::Moment,
 };
 
@@ -83,6 +83,11 @@ impl Pending {
         let line = search.line().cloned().unwrap_or_default();
         Ok(Some(Self { asks: planned.asks, line }).filter(|pending| !pending.asks.is_empty()))
     }
+
+    /// With the keys of a line that an earlier boot had.
+    pub(crate) fn over(self, line: &Line) -> Self {
+        Self { line: self.line.over(line), ..self }
+    }
 }
 
 fn dmi() -> Dmi {
@@ -119,6 +124,9 @@ fn become_somebody() -> Result<()> {
         }
         other => other?,
     };
+    // As without a server: a line alone is enough. It is not kept, so that the next boot asks again.
+    let delivered = seed.is_some();
+    let seed = seed.or_else(|| pending.line.alone());
     let tried: Vec<&'static str> = pending.asks.iter().map(|ask| ask.source().word()).collect();
     if seed.is_none() && handoff.absent == Absent::Refuse {
         return Err(Stop::new(format_args!(
@@ -129,28 +137,29 @@ fn become_somebody() -> Result<()> {
     if let Some(seed) = &seed {
         say(format_args!("metadata from {}", seed.origin));
     }
-    let before = instance()?;
-    let machine_id: MachineId = before
-        .machine_id
-        .parse()
-        .map_err(|()| Stop::new("the instance's machine id is damaged"))?;
+    let machine_id = machine_id(&instance()?)?;
     let templates = read_templates(&handoff, "", Phase::Initramfs)?;
     let decision = first_boot::decide(&first_boot::Facts {
         handoff: &handoff,
         seed: seed.as_ref(),
         tried: &tried,
         machine_id: &machine_id,
+        system: &system("")?,
         templates: &templates,
     })
     .or_stop()?;
-    check_names(&decision)?;
     for warning in &decision.warnings {
         say(format_args!("warning: {warning}"));
     }
     let asked = Step::new("servers asked", started.elapsed());
     let mut steps = summary.steps;
     steps.push(asked);
-    apply(&decision, seed.as_ref(), summary.sources, steps)
+    apply(&decision, seed.as_ref().filter(|_| delivered), summary.sources, steps)
+}
+
+pub(super) fn machine_id(instance: &Instance) -> Result<MachineId> {
+    let damaged = |()| Stop::new("the instance's machine id is damaged");
+    instance.machine_id.parse().map_err(damaged)
 }
 
 /// The first answer with documents; what everybody said is put among the answers.
@@ -159,7 +168,10 @@ pub(super) fn ask(
     pending: &Pending,
     answers: &mut [Answer],
 ) -> Result<Option<Seed>> {
-    let (interface, mac) = interface()?;
+    let Some((interface, mac)) = interface()? else {
+        say("no metadata from servers: no interface has an address, so nobody can be asked");
+        return Ok(None);
+    };
     let facts = remote::Facts { dmi: dmi(), interface, mac };
     let budget = LEAST.max(Duration::from_secs(u64::from(handoff.source_wait)));
     let mut network = Sockets { started: Instant::now() };
@@ -186,40 +198,26 @@ pub(super) fn ask(
 }
 
 /// The interface that leads to the servers: the default route's, else the first with an address.
-fn interface() -> Result<(String, String)> {
-    let default = default_interface()?;
-    let index = match default {
-        Some(index) => index,
-        None => addresses()?
-            .into_iter()
-            .find(|it| it.usable && !it.ip.is_loopback())
-            .map(|it| it.interface)
-            .ok_or_else(|| Stop::new("no interface has an address, so nobody can be asked"))?,
+fn interface() -> Result<Option<(String, String)>> {
+    let index = match default_interface()? {
+        Some(index) => Some(index),
+        None => {
+            let mut usable =
+                addresses()?.into_iter().filter(|it| it.usable && !it.ip.is_loopback());
+            usable.next().map(|it| it.interface)
+        }
     };
+    let Some(index) = index else { return Ok(None) };
     let task = "looking for the interface that leads to the servers";
     for entry in fs::read_dir("/sys/class/net").during(task)? {
         let path = entry.during(task)?.path();
         let read = |name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
         if read("ifindex").trim() == index.to_string() {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            return Ok((name, read("address").trim().to_owned()));
+            return Ok(Some((name, read("address").trim().to_owned())));
         }
     }
     Err(Stop::new(format_args!("{task}: interface {index} is gone")))
-}
-
-/// An interface that is up keeps its name, so a document that renames one comes too late.
-fn check_names(decision: &FirstBoot) -> Result<()> {
-    let renames = decision.files.iter().find(|file| {
-        file.path.ends_with(".link") && file.bytes.windows(6).any(|part| part == b"\nName=")
-    });
-    match renames {
-        Some(file) => Err(Stop::new(format_args!(
-            "'{}' gives an interface another name: 'set-name' needs a source on the machine itself",
-            file.path
-        ))),
-        None => Ok(()),
-    }
 }
 
 fn apply(

@@ -6,18 +6,21 @@
 //! keeps the new documents and starts again as the new instance.
 
 use kiln_contract::path::RECHECK;
-use kiln_init::handoff::InstanceChange;
+use kiln_init::{
+    first_boot::{self, Facts},
+    handoff::{InstanceChange, Phase},
+};
 
 use super::{
     command, handoff, instance,
-    metadata::{Pending, ask},
+    metadata::{Pending, ask, machine_id},
     state,
     status::Summary,
 };
 use crate::{
     console::say,
     error::{Result, While as _},
-    pid1::instance_id,
+    pid1::{read_templates, system},
 };
 
 pub(crate) fn run() -> Result<()> {
@@ -27,7 +30,8 @@ pub(crate) fn run() -> Result<()> {
     let Some(seed) = ask(&handoff, &pending, &mut Summary::read()?.sources)? else {
         return Ok(());
     };
-    let (old, new) = (instance()?.instance_id, instance_id(&seed));
+    let instance = instance()?;
+    let (old, new) = (&instance.instance_id, &seed.instance_id().or_stop()?);
     if old == new {
         println!("{} still names this host '{old}'", seed.origin);
         return Ok(());
@@ -42,7 +46,16 @@ pub(crate) fn run() -> Result<()> {
         }
         InstanceChange::Reprovision => {
             // Invalid documents would stop the next boot; this one runs.
-            seed.read(|_| serde_json::Value::Null).or_stop()?;
+            let templates = read_templates(&handoff, "", Phase::Initramfs)?;
+            let facts = Facts {
+                handoff: &handoff,
+                seed: Some(&seed),
+                tried: &[],
+                machine_id: &machine_id(&instance)?,
+                system: &system("")?,
+                templates: &templates,
+            };
+            first_boot::decide(&facts).or_stop()?;
             say(format_args!(
                 "this host was '{old}' and becomes the instance '{new}': starting again"
             ));

@@ -2,7 +2,8 @@
 //! What the kernel command line says of the host: `network-config=` and `ip=`.
 //!
 //! `ip=` has two forms: the kernel's (`Documentation/admin-guide/nfs/nfsroot.rst`) with colons
-//! between up to ten fields, and dracut's (dracut.cmdline(7)) with an interface and a method. Both
+//! between up to ten fields, and dracut's (dracut.cmdline(7)) with an interface and a method.
+//! dracut puts an MTU and a MAC address where the kernel has name servers. All
 //! become a network-config of version 2, so that one reader decides what is valid.
 
 use std::net::IpAddr;
@@ -14,7 +15,7 @@ use super::COMMAND_LINE;
 use crate::{
     base64, gzip,
     metadata::Seed,
-    network::Name,
+    network::{Mac, Name},
     yaml::{DOCUMENT_MAX, printable},
 };
 
@@ -75,6 +76,10 @@ pub(super) fn documents(command_line: &str, is_named: bool) -> Result<Option<See
     Ok(Some(Seed { meta_data, network_config: Some(network.into_bytes()), ..seed }))
 }
 
+/// The kernel's fields.
+const FIELDS_MAX: usize = 10;
+/// `eth0:dhcp:1500:52:54:00:12:34:56`
+const SHORT_WITH_MAC: usize = 9;
 /// Key of network-config for an interface that is not named.
 const ANY: &str = "any";
 type Entry = (String, Value, Option<String>);
@@ -83,9 +88,6 @@ type Entry = (String, Value, Option<String>);
 fn ethernet(word: &str) -> Result<Entry, String> {
     let fields = fields(word);
     let field = |index: usize| fields.get(index).map_or("", |field| field.as_str());
-    if fields.len() > 10 {
-        return Err(format!("expected at most 10 fields, found {}", fields.len()));
-    }
     if let [method] = &fields[..]
         && method.parse::<IpAddr>().is_err()
     {
@@ -95,21 +97,28 @@ fn ethernet(word: &str) -> Result<Entry, String> {
     if field(0).parse::<IpAddr>().is_err()
         && !field(0).is_empty()
         && !field(1).is_empty()
-        && fields.len() <= 4
+        && matches!(fields.len(), 0..=4 | SHORT_WITH_MAC)
     {
         let mut ethernet = by_method(field(1))?;
-        if !field(2).is_empty() {
-            let mtu: u32 = field(2).parse().map_err(|_| expected("an MTU", field(2)))?;
-            ethernet.insert("mtu".to_owned(), mtu.into());
-        }
+        hardware(&mut ethernet, fields.get(2..).unwrap_or_default())?;
         return Ok((interface(field(0))?, Value::Object(ethernet), None));
     }
     let hostname = Some(field(4).to_owned()).filter(|name| !name.is_empty());
-    let ethernet = match (field(0), field(6)) {
+    let mut ethernet = match (field(0), field(6)) {
         ("", method) => by_method(method)?,
         (client, "" | "off" | "none" | "static") => fixed(client, &field)?,
         (_, method) => return Err(expected("'off', 'none' or 'static' beside an address", method)),
     };
+    let rest = fields.get(7..).unwrap_or_default();
+    match rest {
+        [mtu, mac @ ..] if mtu.parse::<u32>().is_ok() || mtu.is_empty() && is_mac(mac) => {
+            hardware(&mut ethernet, rest)?;
+        }
+        _ if fields.len() > FIELDS_MAX => {
+            return Err(format!("expected at most {FIELDS_MAX} fields, found {}", fields.len()));
+        }
+        _ => nameservers(&mut ethernet, [field(7), field(8)])?,
+    }
     match field(5) {
         "" => Ok((ANY.to_owned(), any(ethernet), hostname)),
         device => Ok((interface(device)?, Value::Object(ethernet), hostname)),
@@ -149,9 +158,8 @@ fn by_method(method: &str) -> Result<Map<String, Value>, String> {
     })
 }
 
-/// `client:server:gateway:netmask:hostname:device:method:dns0:dns1:ntp0`
+/// `client:server:gateway:netmask:hostname:device:method`
 fn fixed<'f>(client: &str, field: &dyn Fn(usize) -> &'f str) -> Result<Map<String, Value>, String> {
-    let address = |text: &str| text.parse::<IpAddr>().map_err(|_| expected("an IP address", text));
     let client = address(client)?;
     let prefix = prefix(client, field(3))?;
     let mut ethernet = Map::new();
@@ -161,14 +169,45 @@ fn fixed<'f>(client: &str, field: &dyn Fn(usize) -> &'f str) -> Result<Map<Strin
         let to = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
         ethernet.insert("routes".to_owned(), json!([{"to": to, "via": gateway.to_string()}]));
     }
+    Ok(ethernet)
+}
+
+/// The kernel's end of a word.
+fn nameservers(ethernet: &mut Map<String, Value>, texts: [&str; 2]) -> Result<(), String> {
     let mut servers = Vec::new();
-    for text in [field(7), field(8)].into_iter().filter(|text| !text.is_empty()) {
+    for text in texts.into_iter().filter(|text| !text.is_empty()) {
         servers.push(address(text)?.to_string());
     }
     if !servers.is_empty() {
         ethernet.insert("nameservers".to_owned(), json!({"addresses": servers}));
     }
-    Ok(ethernet)
+    Ok(())
+}
+
+/// dracut's end of a word: an MTU and a MAC address that the interface is given, each if wanted.
+fn hardware(ethernet: &mut Map<String, Value>, fields: &[String]) -> Result<(), String> {
+    let Some((mtu, mac)) = fields.split_first() else { return Ok(()) };
+    if !mtu.is_empty() {
+        let mtu: u32 = mtu.parse().map_err(|_| expected("an MTU", mtu))?;
+        ethernet.insert("mtu".to_owned(), mtu.into());
+    }
+    let text = mac.join(":");
+    if !text.is_empty() {
+        if !is_mac(mac) {
+            return Err(expected("a MAC address", &text));
+        }
+        ethernet.insert("macaddress".to_owned(), text.into());
+    }
+    Ok(())
+}
+
+/// In one field with hyphens, or in six.
+fn is_mac(fields: &[String]) -> bool {
+    fields.join(":").parse::<Mac>().is_ok()
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| expected("an IP address", text))
 }
 
 /// A netmask, or a prefix length; without one the address's own network is a single host's.
@@ -229,6 +268,31 @@ mod tests {
             ("dhcp", r#"{"any":{"dhcp4":true,"match":{"name":"*"}}}"#),
             ("eth0:dhcp", r#"{"eth0":{"dhcp4":true}}"#),
             ("eth0:dhcp6:9000", r#"{"eth0":{"dhcp6":true,"mtu":9000}}"#),
+            ("eth0:dhcp:9000:", r#"{"eth0":{"dhcp4":true,"mtu":9000}}"#),
+            (
+                "eth0:dhcp:1500:52:54:00:12:34:56",
+                r#"{"eth0":{"dhcp4":true,"macaddress":"52:54:00:12:34:56","mtu":1500}}"#,
+            ),
+            (
+                "eth0:dhcp::52-54-00-12-34-56",
+                r#"{"eth0":{"dhcp4":true,"macaddress":"52-54-00-12-34-56"}}"#,
+            ),
+            (
+                "10.0.0.2:::24::eth0:none:1500:52:54:00:12:34:56",
+                r#"{"eth0":{"addresses":["10.0.0.2/24"],"macaddress":"52:54:00:12:34:56","mtu":1500}}"#,
+            ),
+            (
+                "10.0.0.2:::24::eth0:none::52-54-00-12-34-56",
+                r#"{"eth0":{"addresses":["10.0.0.2/24"],"macaddress":"52-54-00-12-34-56"}}"#,
+            ),
+            (
+                "10.0.0.2:::24::eth0:off:9000",
+                r#"{"eth0":{"addresses":["10.0.0.2/24"],"mtu":9000}}"#,
+            ),
+            (
+                ":::::eth0:dhcp:10.0.0.3",
+                r#"{"eth0":{"dhcp4":true,"nameservers":{"addresses":["10.0.0.3"]}}}"#,
+            ),
             ("::::n1:eth0:dhcp", r#"{"eth0":{"dhcp4":true}}"#),
             (
                 "10.0.0.2::10.0.0.1:255.255.255.0:n1:eth0:off:10.0.0.3:10.0.0.4",
@@ -268,7 +332,18 @@ mod tests {
             ),
             ("../x:dhcp", "expected an interface, found '../x'"),
             ("eth0:dhcp:big", "expected an MTU, found 'big'"),
-            ("1:2:3:4:5:6:7:8:9:10:11", "expected at most 10 fields, found 11"),
+            ("eth0:dhcp:1500:52:54:00", "expected an IP address, found 'eth0'"),
+            (
+                "eth0:dhcp:1500:52:54:00:12:34:zz",
+                "expected a MAC address, found '52:54:00:12:34:zz'",
+            ),
+            (
+                "eth0:dhcp:1500:01-00-5e-00-00-01",
+                "expected a MAC address, found '01-00-5e-00-00-01'",
+            ),
+            ("10.0.0.2:::24::eth0:off:1500:x", "expected a MAC address, found 'x'"),
+            ("10.0.0.2:::24::eth0:off:dns", "expected an IP address, found 'dns'"),
+            ("10.0.0.2:::24::eth0:off:10.0.0.3:::10.0.0.4", "expected at most 10 fields, found 11"),
         ] {
             assert_eq!(
                 network(word).unwrap_err(),

@@ -7,7 +7,7 @@
 use kiln_contract::CONFIG_DRIVE_LABEL;
 
 use crate::{
-    metadata::{Dialect, Injected, Seed},
+    metadata::{Dialect, INJECTED_MAX, Injected, Seed},
     volume::{Fault, Volume},
     yaml::{self, At, printable},
 };
@@ -39,7 +39,7 @@ pub(super) fn read(volume: &Volume<'_>, medium: &str) -> Result<Option<Seed>, Er
     // Digits sort before letters, so `latest` would be last.
     versions.sort_by_key(|name| (is_date(name), name.clone()));
     let read = |path: String| volume.read(&path).map_err(damaged);
-    let mut seed = None;
+    let mut seed: Option<Seed> = None;
     for version in versions.iter().rev() {
         let folder = format!("openstack/{version}");
         let Some(meta_data) = read(format!("{folder}/meta_data.json"))? else { continue };
@@ -49,6 +49,7 @@ pub(super) fn read(volume: &Volume<'_>, medium: &str) -> Result<Option<Seed>, Er
             network_config: read(format!("{folder}/network_data.json"))?,
             user_data: read(format!("{folder}/user_data"))?,
             meta_data: Some(meta_data),
+            warnings: vendor_data(medium, |name| read(format!("{folder}/{name}")))?,
             ..Seed::default()
         });
         break;
@@ -58,6 +59,25 @@ pub(super) fn read(volume: &Volume<'_>, medium: &str) -> Result<Option<Seed>, Er
     };
     seed.files = injected(&seed, &read).map_err(refuse)?;
     Ok(Some(seed))
+}
+
+/// A line for each document of the cloud's owner, none of which is read.
+fn vendor_data(
+    medium: &str,
+    read: impl Fn(&str) -> Result<Option<Vec<u8>>, Error>,
+) -> Result<Vec<String>, Error> {
+    let mut warnings = Vec::new();
+    for name in ["vendor_data.json", "vendor_data2.json"] {
+        if read(name)?.is_some_and(|bytes| says_something(&bytes)) {
+            warnings.push(format!("config-drive medium '{medium}': {name} is not read"));
+        }
+    }
+    Ok(warnings)
+}
+
+/// Whether vendor data is more than what Nova writes for none.
+pub(crate) fn says_something(json: &[u8]) -> bool {
+    !matches!(json.trim_ascii(), b"" | b"{}" | b"null" | b"\"\"")
 }
 
 /// `2018-08-27`
@@ -112,6 +132,9 @@ fn injected(
             inside(at.problem(format!("there is no 'openstack/content/{}'", printable(name))))
         })?;
         injected.push(Injected { path: path.to_owned(), content });
+        if injected.iter().map(|it| it.content.len()).sum::<usize>() > INJECTED_MAX {
+            return Err(inside(at.problem(format!("more than {INJECTED_MAX} bytes in all files"))));
+        }
     }
     Ok(injected)
 }

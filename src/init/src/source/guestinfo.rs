@@ -12,8 +12,8 @@ use crate::{
 pub const VALUE_MAX: usize = 64 << 10;
 /// What messages call this source.
 pub const ORIGIN: &str = "guestinfo";
-/// The keys that hold documents.
-pub const KEYS: [&str; 2] = ["guestinfo.metadata", "guestinfo.userdata"];
+/// The keys that hold documents; the last one is not read.
+pub const KEYS: [&str; 3] = ["guestinfo.metadata", "guestinfo.userdata", "guestinfo.vendordata"];
 /// What a value that was wiped holds.
 pub const WIPED: &str = "---";
 
@@ -41,10 +41,14 @@ pub(super) fn read(machine: &mut dyn Machine) -> Result<Option<Seed>, Error> {
         user_data: value(machine, KEYS[1])?,
         ..Seed::default()
     };
-    if value(machine, "guestinfo.vendordata")?.is_some() {
-        seed.warnings.push("guestinfo.vendordata is not read".to_owned());
+    if value(machine, KEYS[2])?.is_some() {
+        seed.warnings.push(format!("{} is not read", KEYS[2]));
     }
-    Ok(seed.has_documents().then_some(seed))
+    if !seed.has_documents() {
+        return Ok(None);
+    }
+    seed.fallback_id = machine.uuid();
+    Ok(Some(seed))
 }
 
 /// A key's value, decoded; none if it is not set, empty or wiped.

@@ -6,28 +6,28 @@ use kiln_contract::cmdline::DATASOURCE;
 
 use crate::{metadata::Line, yaml::printable};
 
+const NOCLOUD: &str = "nocloud";
+
 /// Why a line is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
-    #[error("{origin}: two '{DATASOURCE}=nocloud' lines: keep one")]
-    Twice { origin: String },
     #[error(
         "{origin}: '{key}' (seedfrom): expected http:// and a host without a user, found '{found}'"
     )]
     Seedfrom { origin: String, key: String, found: String },
+    #[error(
+        "{origin}: expected 'KEY=VALUE', found '{found}'; a ';' ends an address, and keys of your own stand before it"
+    )]
+    Pair { origin: String, found: String },
 }
 
-/// The one line of a kernel command line, if there is one.
+/// The line of a kernel command line, if there is one.
 ///
 /// # Errors
-/// Two lines, or a key that cannot be honored.
+/// A key that cannot be honored.
 pub fn on_command_line(command_line: &str, origin: &str) -> Result<Option<Line>, LineError> {
-    let mut lines = command_line.split_ascii_whitespace().filter(|word| keys(word).is_some());
-    let first = lines.next();
-    if lines.next().is_some() {
-        return Err(LineError::Twice { origin: origin.to_owned() });
-    }
-    first.map_or(Ok(None), |line| parse_line(line, origin))
+    let line = command_line.split_ascii_whitespace().find(|word| keys(word).is_some());
+    line.map_or(Ok(None), |line| parse_line(line, origin))
 }
 
 /// The line that `text` is; none if it is something else.
@@ -51,10 +51,19 @@ pub fn parse_line(text: &str, origin: &str) -> Result<Option<Line>, LineError> {
                 }
                 line.seed_url = Some(value.to_owned());
             }
+            // Behind an address it may be the rest of it, and asking half an address is a guess.
+            _ if line.seed_url.is_some() || !is_key(key) => {
+                let found = printable(pair).chars().take(80).collect();
+                return Err(LineError::Pair { origin: origin.to_owned(), found });
+            }
             _ => line.other.push((key.to_owned(), value.to_owned())),
         }
     }
     Ok(Some(line))
+}
+
+fn is_key(key: &str) -> bool {
+    key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// Whether first boot can ask there: no TLS, no file, and no password in the open.
@@ -65,12 +74,10 @@ fn is_plain_http(url: &str) -> bool {
     })
 }
 
-/// What follows `ds=nocloud`; `nocloud-net` is the older name of the same.
+/// What follows `ds=nocloud`, in any case; `nocloud-net` is the older name of the same.
 fn keys(word: &str) -> Option<&str> {
-    let rest = word.strip_prefix(DATASOURCE)?.strip_prefix("=nocloud")?;
-    let rest = rest.strip_prefix("-net").unwrap_or(rest);
-    match rest.strip_prefix(';') {
-        Some(keys) => Some(keys),
-        None => rest.is_empty().then_some(""),
-    }
+    let rest = word.strip_prefix(DATASOURCE)?.strip_prefix('=')?;
+    let (name, keys) = rest.split_once(';').unwrap_or((rest, ""));
+    let is_ours = [NOCLOUD, "nocloud-net"].iter().any(|it| it.eq_ignore_ascii_case(name));
+    is_ours.then_some(keys)
 }

@@ -21,7 +21,7 @@ pub mod ovf;
 
 use std::io;
 
-use kiln_contract::cmdline::{DATASOURCE, URL};
+use kiln_contract::cmdline::{DATASOURCE, IP, URL};
 use serde::{Deserialize, Serialize};
 
 pub use line::{LineError, on_command_line, parse_line};
@@ -37,6 +37,8 @@ use crate::{
 
 /// What messages call the command line.
 const COMMAND_LINE: &str = "kernel command line";
+/// Boot loaders write `ip=` for other reasons too, so it needs somebody who names the host.
+const IDLE_IP: &str = "kernel command line (its 'ip=' only counts beside 'ds=nocloud;h=NAME')";
 const OVF_KEY: &str = "guestinfo.ovfEnv";
 
 /// Where sources are looked for: the machine, or plain data that stands for one.
@@ -50,6 +52,10 @@ pub trait Machine {
     fn guestinfo(&mut self, key: &str) -> io::Result<Option<Vec<u8>>>;
     /// Media by name that were not handed out before.
     fn media(&mut self) -> Vec<(String, Medium)>;
+    /// The machine's own id in its firmware, if it states one.
+    fn uuid(&mut self) -> Option<String> {
+        None
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +69,8 @@ pub enum Error {
         Source::ALL.map(Source::word).join(", ")
     )]
     UnknownSource { found: String },
+    #[error("{COMMAND_LINE}: two '{DATASOURCE}=' words: keep one")]
+    TwoSources,
     #[error("guestinfo: {key}: {invalid}")]
     Guestinfo { key: &'static str, invalid: guestinfo::Invalid },
     #[error(transparent)]
@@ -98,6 +106,8 @@ pub struct Search {
     found: Option<(usize, Seed)>,
     /// Name of the medium that `found` is from.
     medium: Option<String>,
+    /// Whether the command line has an `ip=` that does not count.
+    has_idle_ip: bool,
 }
 
 impl Search {
@@ -125,10 +135,11 @@ impl Search {
             is_named = line.as_ref().is_some_and(Line::says_something);
             lines.extend(line);
         }
-        let line = lines.into_iter().reduce(merge);
+        let line = lines.into_iter().reduce(|first, second| first.over(&second));
         let url = command_line::values(&command_line, URL).next_back().map(str::to_owned);
         let url = url.or_else(|| line.as_ref()?.seed_url.clone());
-        let mut search = Self { sources, line, url, found: None, medium: None };
+        let has_idle_ip = !is_named && command_line::values(&command_line, IP).next().is_some();
+        let mut search = Self { sources, line, url, found: None, medium: None, has_idle_ip };
         for (index, source) in search.sources.clone().into_iter().enumerate() {
             let seed = match source {
                 Source::Cmdline => command_line::documents(&command_line, is_named)?,
@@ -229,13 +240,9 @@ impl Search {
 
     /// After the last device: the documents, or the line alone, or nothing.
     pub fn finish(self) -> Option<Seed> {
-        match (self.found.clone(), &self.line) {
-            (Some((_, seed)), _) => Some(self.with_line(seed)),
-            (None, Some(line)) if line.says_something() => {
-                let seed = Seed { origin: line.origin.clone(), ..Seed::default() };
-                Some(self.with_line(seed))
-            }
-            (None, _) => None,
+        match self.found.clone() {
+            Some((_, seed)) => Some(self.with_line(seed)),
+            None => self.line?.alone(),
         }
     }
 
@@ -267,6 +274,7 @@ impl Search {
                 Some(best) if index > best => "comes after the one with the documents",
                 _ if source.is_remote() => "is asked once the network is up",
                 _ if *source == Source::Cmdline && is_named => "names the host, without documents",
+                _ if *source == Source::Cmdline && self.has_idle_ip => IDLE_IP,
                 _ => nothing(*source),
             };
             Answer { source: source.word().to_owned(), said: said.to_owned() }
@@ -277,6 +285,7 @@ impl Search {
     /// The sources in order, for messages.
     pub fn tried(&self) -> Vec<&'static str> {
         let name = |source: &Source| match source {
+            Source::Cmdline if self.has_idle_ip => IDLE_IP,
             Source::Cmdline => COMMAND_LINE,
             other => other.word(),
         };
@@ -310,9 +319,11 @@ fn ovf_in_guestinfo(machine: &mut dyn Machine) -> Result<Option<Seed>, Error> {
 
 /// The declared sources that `ds=` leaves.
 fn narrow(declared: &[Source], command_line: &str) -> Result<Vec<Source>, Error> {
-    let Some(value) = command_line::values(command_line, DATASOURCE).next_back() else {
-        return Ok(declared.to_vec());
-    };
+    let mut words = command_line::values(command_line, DATASOURCE);
+    let Some(value) = words.next() else { return Ok(declared.to_vec()) };
+    if words.next().is_some() {
+        return Err(Error::TwoSources);
+    }
     let name = value.split(';').next().unwrap_or("").to_ascii_lowercase();
     let own = Source::ALL.into_iter().find(|source| source.word() == name);
     let keeps = match &*name {
@@ -332,19 +343,6 @@ fn narrow(declared: &[Source], command_line: &str) -> Result<Vec<Source>, Error>
         },
     };
     Ok(declared.iter().copied().filter(|source| keeps.contains(source)).collect())
-}
-
-/// Keys of the first line win.
-fn merge(first: Line, second: Line) -> Line {
-    let taken = |key: &str| first.other.iter().any(|(other, _)| other == key);
-    let more: Vec<_> = second.other.into_iter().filter(|(key, _)| !taken(key)).collect();
-    Line {
-        hostname: first.hostname.or(second.hostname),
-        instance_id: first.instance_id.or(second.instance_id),
-        seed_url: first.seed_url.or(second.seed_url),
-        other: first.other.into_iter().chain(more).collect(),
-        origin: first.origin,
-    }
 }
 
 #[cfg(test)]

@@ -186,16 +186,27 @@ fn lines_of_configuration_are_read() {
         ("ds=nocloud-net;h=n1", line(Some("n1"), None, &[])),
         ("ds=nocloud;h=n1;bogus;;x=", line(Some("n1"), None, &[("bogus", ""), ("x", "")])),
         ("ds=nocloudy;h=n1", None),
-        ("ds=NoCloud", None),
+        ("ds=NoCloud;h=n1", line(Some("n1"), None, &[])),
+        ("ds=NOCLOUD-net;rack=r7;h=n1", line(Some("n1"), None, &[("rack", "r7")])),
+        ("ds=none", None),
         ("xds=nocloud", None),
         ("", None),
     ] {
         assert_eq!(on_command_line(text, "here").unwrap(), expected, "{text}");
     }
-    assert_eq!(
-        on_command_line("ds=nocloud;h=a ds=nocloud;h=b", "here").unwrap_err().to_string(),
-        "here: two 'ds=nocloud' lines: keep one"
-    );
+    for (text, found) in [
+        ("s=http://a/x;y/", "y/"),
+        ("s=http://a/?q=1;r=2", "r=2"),
+        ("h=a;x/y", "x/y"),
+        ("h=a;a b=c", "a b=c"),
+    ] {
+        let refusal = parse_line(&format!("ds=nocloud;{text}"), "here").err();
+        let refusal = refusal.map(|it| it.to_string());
+        let expected = format!(
+            "here: expected 'KEY=VALUE', found '{found}'; a ';' ends an address, and keys of your own stand before it"
+        );
+        assert_eq!(refusal, Some(expected), "{text}");
+    }
     let line = on_command_line("ds=nocloud;s=http://a/b?c=1", "here").unwrap().unwrap();
     assert_eq!(line.seed_url.as_deref(), Some("http://a/b?c=1"));
     for url in ["file:///etc/", "https://a/", "http://user:pass@a/", "http:///a", "a", ""] {

@@ -2,7 +2,7 @@
 //! The OVF environment (DMTF DSP0243, section 11): properties of a vApp, as XML on an ISO or in
 //! `guestinfo.ovfEnv`.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     base64,
@@ -15,6 +15,8 @@ use crate::{
 const FILES: [&str; 2] = ["ovf-env.xml", "ovf_env.xml"];
 const NAMESPACE: &str = "http://schemas.dmtf.org/ovf/environment/1";
 const PROPERTIES_MAX: usize = 256;
+/// cloud-init's for an environment that names none.
+const DEFAULT_INSTANCE_ID: &str = "iid-dsovf";
 
 /// Why an environment is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,9 +55,8 @@ pub(super) fn parse(bytes: &[u8], origin: &str) -> Result<Seed, Error> {
         )));
     }
     let mut seed = Seed { origin: origin.to_owned(), dialect: Dialect::Ovf, ..Seed::default() };
-    let mut meta_data = Map::new();
-    let properties = elements.iter().filter(|element| element.name == "Property");
-    for (index, property) in properties.enumerate() {
+    let mut keys: Vec<(usize, &str, Value)> = Vec::new();
+    for (index, property) in own_properties(&elements).enumerate() {
         if index >= PROPERTIES_MAX {
             return Err(refuse(format!("more than {PROPERTIES_MAX} properties")));
         }
@@ -72,16 +73,12 @@ pub(super) fn parse(bytes: &[u8], origin: &str) -> Result<Seed, Error> {
                 refuse(format!("line {}: the property '{key}': {error}", property.line))
             })
         };
+        let mut deliver = |key, value: Value| keys.push((property.line, key, value));
         match key {
-            "hostname" | "local-hostname" => {
-                meta_data.insert("local-hostname".to_owned(), Value::from(value));
-            }
-            "instance-id" => {
-                meta_data.insert("instance-id".to_owned(), Value::from(value));
-            }
+            "hostname" => deliver("local-hostname", value.into()),
             "public-keys" => {
-                let keys: Vec<&str> = value.lines().filter(|it| !it.trim().is_empty()).collect();
-                meta_data.insert("public-keys".to_owned(), Value::from(keys));
+                let lines = value.lines().filter(|it| !it.trim().is_empty());
+                deliver(key, lines.collect());
             }
             "user-data" => seed.user_data = Some(packed().unwrap_or_else(|_| value.into())),
             "network-config" => seed.network_config = Some(packed()?),
@@ -89,14 +86,37 @@ pub(super) fn parse(bytes: &[u8], origin: &str) -> Result<Seed, Error> {
                 "{origin}: the property 'password' is not used: nobody logs in with a password"
             )),
             // Other properties are the vApp's own; templates may want them.
-            _ => {
-                meta_data.entry(key).or_insert_with(|| Value::from(value));
-            }
+            _ => deliver(key, value.into()),
         }
     }
-    meta_data.entry("instance-id").or_insert_with(|| Value::from("iid-dsovf"));
-    seed.meta_data = Some(Value::Object(meta_data).to_string().into_bytes());
+    seed.fallback_id = Some(DEFAULT_INSTANCE_ID.to_owned());
+    seed.meta_data = Some(meta_data(&keys).into_bytes());
     Ok(seed)
+}
+
+/// The properties of this machine: those in the first section right below the root. What stands
+/// in an `Entity` belongs to another machine of the vApp.
+fn own_properties(elements: &[xml::Element]) -> impl Iterator<Item = &xml::Element> {
+    let own = |it: &&xml::Element| it.depth == 1 && it.name == "PropertySection";
+    let section = elements.iter().skip_while(move |it| !own(it)).skip(1);
+    section.take_while(|it| it.depth > 1).filter(|it| it.depth == 2 && it.name == "Property")
+}
+
+/// The properties as JSON, each on its own line of the environment, so that whoever refuses one
+/// names that line. The first of two wins.
+fn meta_data(keys: &[(usize, &str, Value)]) -> String {
+    let mut text = "{".to_owned();
+    let mut at = 1;
+    for (index, (line, key, value)) in keys.iter().enumerate() {
+        if keys.iter().take(index).any(|(_, other, _)| other == key) {
+            continue;
+        }
+        text.push_str(&"\n".repeat(line.saturating_sub(at)));
+        at = at.max(*line);
+        text.push_str(&format!("{}:{value},", Value::from(*key)));
+    }
+    text.push('}');
+    text
 }
 
 #[cfg(test)]
@@ -120,10 +140,52 @@ mod tests {
         );
         let seed = parse(text.as_bytes(), "ovf").unwrap();
         let meta_data = String::from_utf8(seed.meta_data.unwrap()).unwrap();
-        assert_eq!(meta_data, "{\"instance-id\":\"i\",\"local-hostname\":\"n1\",\"rack\":\"<7>\"}");
+        assert_eq!(
+            meta_data,
+            "{\n\n\n\"local-hostname\":\"n1\",\"instance-id\":\"i\",\"rack\":\"<7>\",}"
+        );
         assert_eq!(seed.user_data.as_deref(), Some(&b"hi"[..]));
         assert_eq!(seed.network_config.as_deref(), Some(&b"hi"[..]));
         assert_eq!(seed.warnings.len(), 1);
+    }
+
+    #[test]
+    fn only_the_machine_s_own_properties_count() {
+        let text = environment("<Property oe:key=\"a\" oe:value=\"1\"/>").replace(
+            "</Environment>",
+            "<Entity oe:id=\"db\"><PropertySection><Property oe:key=\"hostname\" oe:value=\"db\"/>\
+             </PropertySection></Entity><PropertySection><Property oe:key=\"b\" oe:value=\"2\"/>\
+             </PropertySection></Environment>",
+        );
+        let seed = parse(text.as_bytes(), "ovf").unwrap();
+        let metadata = seed.read(|_| Value::Null).unwrap();
+        assert_eq!(Value::Object(metadata.delivered), serde_json::json!({"a": "1"}));
+        assert_eq!((metadata.hostname, &*metadata.instance_id), (None, "iid-dsovf"));
+        let siblings = environment("").replace("PropertySection", "Entity");
+        assert!(parse(siblings.as_bytes(), "ovf").unwrap().meta_data.is_some());
+    }
+
+    #[test]
+    fn a_refused_property_is_named_with_its_line() {
+        let property = |key: &str, value: &str| {
+            environment(&format!("\n\n<Property oe:key=\"{key}\"\n oe:value=\"{value}\"/>"))
+        };
+        for (key, value, message) in [
+            (
+                "hostname",
+                "../x",
+                "local-hostname: expected labels of 1 to 63 letters, digits and inner '-', found '../x'",
+            ),
+            (
+                "seedfrom",
+                "http://x/",
+                "seedfrom: expected on the kernel command line or as the SMBIOS serial number, not here",
+            ),
+        ] {
+            let seed = parse(property(key, value).as_bytes(), "ovf").unwrap();
+            let refusal = seed.read(|_| Value::Null).unwrap_err().to_string();
+            assert_eq!(refusal, format!("ovf: ovf-env.xml:6: {message}"));
+        }
     }
 
     #[test]

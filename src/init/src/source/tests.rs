@@ -55,6 +55,10 @@ impl Machine for Fake {
         self.fw_cfg(key)
     }
 
+    fn uuid(&mut self) -> Option<String> {
+        Some("83679162-1378-4288-a2d4-70e13ec132aa".to_owned())
+    }
+
     fn media(&mut self) -> Vec<(String, Medium)> {
         let disks = std::mem::take(&mut self.disks);
         let disk = |(name, bytes): (&str, Vec<u8>)| {
@@ -151,7 +155,6 @@ fn the_command_line_narrows_the_sources_and_never_widens_them() {
         ("ds=none", &ALL, false),
         ("ds=smbios", &ALL, false),
         ("ds=nocloud", &[Source::Smbios], false),
-        ("ds=smbios ds=nocloud", &ALL, true),
     ] {
         let seed =
             search(declared, Fake { command_line, disks: disks(), ..Fake::default() }).unwrap();
@@ -179,6 +182,10 @@ fn what_is_invalid_stops_the_search() {
             "kernel command line: 'ds=floppy' names no source; expected cmdline, smbios, fw-cfg, nocloud, config-drive, guestinfo, ovf, http, ec2, openstack or none",
         ),
         (
+            Fake { command_line: "ds=smbios ds=nocloud;h=a", ..Fake::default() },
+            "kernel command line: two 'ds=' words: keep one",
+        ),
+        (
             Fake { command_line: "network-config=%", ..Fake::default() },
             "kernel command line: 'network-config=': not base64 at byte 0",
         ),
@@ -197,6 +204,37 @@ fn what_is_invalid_stops_the_search() {
     ] {
         assert_eq!(search(&ALL, machine).unwrap_err(), message);
     }
+}
+
+#[test]
+fn an_ip_that_nobody_is_named_beside_is_mentioned() {
+    for (command_line, is_idle) in [
+        ("ip=::::n1:eth0:dhcp", true),
+        ("ds=nocloud ip=dhcp", true),
+        ("ds=nocloud;h=a ip=dhcp", false),
+        ("quiet", false),
+    ] {
+        let mut machine = Fake { command_line, ..Fake::default() };
+        let search = Search::start(&ALL, &mut machine).unwrap();
+        let mention = "kernel command line (its 'ip=' only counts beside 'ds=nocloud;h=NAME')";
+        assert_eq!(search.tried()[0] == mention, is_idle, "{command_line}");
+        assert_eq!(search.answers()[0].said == mention, is_idle, "{command_line}");
+    }
+}
+
+#[test]
+fn guestinfo_without_an_id_has_the_machine_s() {
+    let uuid = "83679162-1378-4288-a2d4-70e13ec132aa";
+    for (text, id) in [("local-hostname: a", uuid), ("instance-id: i-1", "i-1")] {
+        let items = vec![("guestinfo.metadata", text), ("guestinfo.vendordata", "x")];
+        let seed =
+            search(&[Source::Guestinfo], Fake { items, ..Fake::default() }).unwrap().unwrap();
+        assert_eq!(seed.instance_id().unwrap(), id);
+        let metadata = seed.read(|_| serde_json::Value::Null).unwrap();
+        assert_eq!(metadata.instance_id, id);
+        assert_eq!(metadata.warnings, ["guestinfo.vendordata is not read"]);
+    }
+    assert_eq!(search(&[Source::Guestinfo], Fake::default()).unwrap(), None);
 }
 
 #[test]
@@ -304,6 +342,49 @@ fn a_config_drive_is_read_in_its_newest_version() {
     assert_eq!((&*seed.files[0].path, &*seed.files[0].content), ("/etc/kiln/a", &b"x"[..]));
     let latest = of_folder("config-2", &[(META_DATA, "{\"uuid\": \"latest\"}")]).unwrap().unwrap();
     assert_eq!(latest.meta_data.as_deref(), Some(&b"{\"uuid\": \"latest\"}"[..]));
+}
+
+#[test]
+fn what_a_config_drive_has_beside_the_documents_is_said() {
+    let read = |meta_data: &str, vendor: &str| {
+        let files = [(META_DATA, meta_data), ("openstack/latest/vendor_data2.json", vendor)];
+        let seed = of_folder("config-2", &files).unwrap().unwrap();
+        seed.read(|_| serde_json::Value::Null).map(|it| it.warnings).map_err(|it| it.to_string())
+    };
+    assert_eq!(read("{\"uuid\": \"a\"}", "{}").unwrap(), [""; 0]);
+    assert_eq!(
+        read("{\"uuid\": \"a\", \"meta\": {\"dsmode\": \"local\"}}", "{\"cloud-init\": \"x\"}")
+            .unwrap(),
+        [
+            "config-drive medium 'seed': vendor_data2.json is not read",
+            "meta_data.json: 'meta.dsmode' has no effect"
+        ]
+    );
+    assert_eq!(
+        read("{\"uuid\": \"a\",\n\"meta\": {\"dsmode\": \"disabled\"}}", "").unwrap_err(),
+        "config-drive medium 'seed': meta_data.json:2: meta.dsmode: 'disabled': take the source away, or out of the image's 'metadata.sources'"
+    );
+}
+
+#[test]
+fn files_of_a_config_drive_are_whole_or_refused() {
+    let list = |n: usize| {
+        let entry = |_| "{\"path\": \"/etc/kiln/a\", \"content_path\": \"/content/0000\"}";
+        let entries: Vec<&str> = (0..n).map(entry).collect();
+        format!("{{\"uuid\": \"a\", \"files\": [{}]}}", entries.join(", "))
+    };
+    let mib = "x".repeat(1 << 20);
+    let more = format!("{mib}x");
+    for (n, content, whole) in [(1, &*mib, true), (2, &mib, false), (1, &more, false)] {
+        let seed =
+            of_folder("config-2", &[(META_DATA, &list(n)), ("openstack/content/0000", content)]);
+        match whole {
+            true => assert_eq!(seed.unwrap().unwrap().files[0].content.len(), 1 << 20),
+            false => assert!(
+                seed.unwrap_err().ends_with("content_path: more than 1048576 bytes in all files")
+            ),
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ use super::{Kind, Node, Problem, Scalar, printable};
 pub struct At<'a> {
     node: &'a Node,
     path: String,
+    /// Where its key stands, or the node itself if it has none.
+    key_line: usize,
 }
 
 /// The entries of a map whose keys are all known.
@@ -21,12 +23,17 @@ pub struct Fields<'a> {
 
 impl<'a> At<'a> {
     pub fn root(node: &'a Node) -> Self {
-        Self { node, path: String::new() }
+        Self { node, path: String::new(), key_line: node.line }
     }
 
     /// A problem of this node.
     pub fn problem(&self, message: impl Display) -> Problem {
         Problem { line: self.node.line, key: printable(&self.path), message: message.to_string() }
+    }
+
+    /// A problem of the key: its value may begin lines below.
+    pub fn key_problem(&self, message: impl Display) -> Problem {
+        Problem { line: self.key_line, ..self.problem(message) }
     }
 
     pub fn line(&self) -> usize {
@@ -52,7 +59,9 @@ impl<'a> At<'a> {
         };
         Ok(entries
             .iter()
-            .map(|(key, node)| (&*key.text, Self { node, path: below(&key.text) }))
+            .map(|(key, node)| {
+                (&*key.text, Self { node, path: below(&key.text), key_line: key.line })
+            })
             .collect())
     }
 
@@ -79,7 +88,11 @@ impl<'a> At<'a> {
         let Kind::List(items) = &self.node.kind else {
             return Err(self.expected("a list"));
         };
-        let item = |(index, node)| Self { node, path: format!("{}[{index}]", self.path) };
+        let item = |(index, node): (usize, &'a Node)| Self {
+            node,
+            path: format!("{}[{index}]", self.path),
+            key_line: node.line,
+        };
         Ok(items.iter().enumerate().map(item).collect())
     }
 

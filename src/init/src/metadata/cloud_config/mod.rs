@@ -6,6 +6,7 @@
 
 mod ca_certs;
 mod ntp;
+mod unsuited;
 mod write_files;
 
 use std::collections::BTreeMap;
@@ -38,84 +39,6 @@ impl Place {
     }
 }
 
-/// Keys of cloud-config with what replaces them.
-const INSTEAD: [(&str, &[&str]); 8] = [
-    (
-        "put a unit into the image's profile",
-        &[
-            "runcmd",
-            "bootcmd",
-            "phone_home",
-            "power_state",
-            "scripts_user",
-            "final_message",
-            "ansible",
-            "chef",
-            "puppet",
-            "salt_minion",
-            "cloud_init_modules",
-            "cloud_config_modules",
-            "cloud_final_modules",
-        ],
-    ),
-    (
-        "list packages in the image's profile",
-        &[
-            "packages",
-            "package_update",
-            "package_upgrade",
-            "package_reboot_if_required",
-            "apt",
-            "apt_update",
-            "apt_upgrade",
-            "snap",
-            "yum_repos",
-            "zypper",
-            "apk_repos",
-        ],
-    ),
-    (
-        "put the file or a .j2 template into an overlay of the image",
-        &[
-            "timezone",
-            "locale",
-            "keyboard",
-            "resolv_conf",
-            "manage_resolv_conf",
-            "rsyslog",
-            "sysctl",
-        ],
-    ),
-    (
-        "declare users in the image's profile; metadata gives them ssh keys",
-        &["user", "groups", "system_info"],
-    ),
-    (
-        "nobody logs in with a password",
-        &["password", "chpasswd", "ssh_pwauth", "disable_root", "disable_root_opts"],
-    ),
-    (
-        "host keys are made by the node itself and kept in /var",
-        &["ssh_keys", "ssh_deletekeys", "ssh_genkeytypes", "ssh", "ssh_import_id"],
-    ),
-    (
-        "the image lays out its own disk",
-        &[
-            "mounts",
-            "mount_default_fields",
-            "disk_setup",
-            "fs_setup",
-            "swap",
-            "growpart",
-            "resize_rootfs",
-        ],
-    ),
-    (
-        "give the host name in 'hostname' or 'fqdn'",
-        &["preserve_hostname", "prefer_fqdn_over_hostname", "create_hostname_file"],
-    ),
-];
-
 /// Reads the document that stands in `file`.
 pub(super) fn read(text: &str, file: &'static str, metadata: &mut Metadata) -> Result<(), Problem> {
     let Some(document) = yaml::parse(text.as_bytes())? else { return Ok(()) };
@@ -139,17 +62,16 @@ pub(super) fn read(text: &str, file: &'static str, metadata: &mut Metadata) -> R
             "write_files" => write_files::read(&at, file, &mut metadata.write_files)?,
             "ntp" => metadata.ntp = ntp::read(&at)?,
             "ca_certs" | "ca-certs" => metadata.ca_certs = Some(ca_certs::read(&at)?),
-            "manage_etc_hosts" => check_etc_hosts(&at)?,
-            _ => return Err(refuse(key, &at)),
+            "manage_etc_hosts" => check_etc_hosts(&at, file, metadata)?,
+            _ => {
+                let why = unsuited::of(key, &at)?;
+                metadata.warnings.extend(why.map(|why| format!("{file}: '{key}': {why}")));
+            }
         }
     }
     metadata.hostname = match names {
-        (Some(fqdn), Some(name)) if name.short() != fqdn.short() => {
-            return Err(root.problem(format!(
-                "'hostname' is '{name}', but 'fqdn' is '{fqdn}': give the same first label"
-            )));
-        }
-        (Some(name), _) | (None, Some(name)) => Some(name),
+        (Some(fqdn), Some(name)) => Some(fqdn.called(&name)),
+        (Some(name), None) | (None, Some(name)) => Some(name),
         (None, None) => metadata.hostname.take(),
     };
     Ok(())
@@ -173,7 +95,7 @@ fn read_users(at: &At<'_>, metadata: &mut Metadata) -> Result<(), Problem> {
         }
         for (key, at) in item.entries()? {
             if !KNOWN.contains(&key) {
-                return Err(at.problem(format!(
+                return Err(at.key_problem(format!(
                     "'{}' does not suit an immutable node: declare users in the image's profile; \
                      metadata gives them ssh keys",
                     yaml::printable(key)
@@ -209,22 +131,13 @@ fn account_name(at: &At<'_>) -> Result<String, Problem> {
 }
 
 /// `/etc/hosts` is always written.
-fn check_etc_hosts(at: &At<'_>) -> Result<(), Problem> {
-    match at.text("true or 'localhost'")? {
-        "localhost" | "template" => Ok(()),
-        _ if at.boolean()? => Ok(()),
-        _ => Err(at.problem("expected true or 'localhost': /etc/hosts is always written")),
+fn check_etc_hosts(at: &At<'_>, file: &str, metadata: &mut Metadata) -> Result<(), Problem> {
+    if !matches!(at.text("true or 'localhost'")?, "localhost" | "template") && !at.boolean()? {
+        let warning =
+            format!("{file}: 'manage_etc_hosts' has no effect: /etc/hosts is always written");
+        metadata.warnings.push(warning);
     }
-}
-
-fn refuse(key: &str, at: &At<'_>) -> Problem {
-    let instead = INSTEAD.iter().find(|(_, keys)| keys.contains(&key));
-    let key = yaml::printable(key);
-    let message = match instead {
-        Some((instead, _)) => format!("'{key}' does not suit an immutable node: {instead}"),
-        None => format!("unknown key '{key}'; expected one of: {SUPPORTED}"),
-    };
-    Problem { line: at.line(), key: String::new(), message }
+    Ok(())
 }
 
 /// Keys of accounts by name.
