@@ -201,9 +201,9 @@ fn hardware(ethernet: &mut Map<String, Value>, fields: &[String]) -> Result<(), 
     Ok(())
 }
 
-/// In one field with hyphens, or in six.
+/// In one field with hyphens, or in six; one that an interface can be given.
 fn is_mac(fields: &[String]) -> bool {
-    fields.join(":").parse::<Mac>().is_ok()
+    fields.join(":").parse::<Mac>().is_ok_and(|mac| !mac.is_group())
 }
 
 fn address(text: &str) -> Result<IpAddr, String> {
