@@ -11,7 +11,7 @@ use kiln::qemu::{Machine, Spec};
 
 use super::is_ready;
 use crate::support::{
-    balancer::{check_holds, check_restarted, kill_proxy},
+    balancer::{check_holds, check_keepalived, check_restarted, kill_proxy},
     cluster::{
         Bench, ETCDCTL, KUBECTL, PATIENCE, Running, check_service, check_units, import, manifest,
         ready, until, write,
@@ -78,6 +78,9 @@ fn the_whole_topology_survives_the_loss_of_programs_and_machines() {
     reboot(&bench, &mut checks, &mut admin, node1);
     for (name, machine) in [("a node", &node2), ("a master", &master2), ("a balancer", &backup)] {
         check_units(&mut checks, name, &mut Guest::of(machine));
+    }
+    for machine in [&primary, &backup] {
+        check_keepalived(&mut checks, &mut Guest::of(machine));
     }
     checks.finish();
 }

@@ -14,6 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use kiln::kubernetes::arguments::AUDIT_FOLDER;
 
 use crate::support::{
+    balancer::check_keepalived,
     cluster::{
         Bench, ETCDCTL, KUBECTL, check_service, check_units, import, manifest, ready, until, write,
     },
@@ -59,8 +60,20 @@ fn check_cluster(bench: &Bench, names: [&'static str; 3]) {
     check_storage(&mut checks, &mut guest);
     check_units(&mut checks, names[1], &mut guest);
     check_units(&mut checks, names[2], &mut on_node);
-    check_units(&mut checks, names[0], &mut Guest::of(&balancer));
+    print_times(&mut guest);
+    let mut on_balancer = Guest::of(&balancer);
+    check_units(&mut checks, names[0], &mut on_balancer);
+    check_keepalived(&mut checks, &mut on_balancer);
     checks.finish();
+}
+
+/// When the services of a master were up, in seconds since its kernel started.
+fn print_times(guest: &mut Guest) {
+    let commands = "for unit in etcd kube-apiserver kube-controller-manager kube-scheduler \
+                    kiln-bring-up; do micros=$(systemctl show --value \
+                    --property=ActiveEnterTimestampMonotonic $unit.service); \
+                    echo $unit $((micros / 1000000)) s; done";
+    println!("a master's services were up after:\n{}", guest.run(commands).text);
 }
 
 /// Whether a line of `kubectl get nodes` is that of a node that works.

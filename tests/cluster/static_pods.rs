@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::{check_access, check_storage, is_ready};
 use crate::support::{
+    balancer::check_keepalived,
     cluster::{
         Bench, KUBECTL, NODE_PORT, SERVICE, check_answers, check_units, import, manifest, ready,
         until, write,
@@ -56,6 +57,9 @@ fn a_master_starts_the_control_plane_that_it_joins() {
     checks.mentions("pods stay off the master", &mut guest, &pods, "node-1");
     check_units(&mut checks, "the master", &mut guest);
     check_units(&mut checks, "the node", &mut on_node);
+    let mut on_balancer = Guest::of(&balancer);
+    check_units(&mut checks, "the balancer", &mut on_balancer);
+    check_keepalived(&mut checks, &mut on_balancer);
     checks.finish();
 }
 

@@ -23,6 +23,13 @@ pub(crate) fn check_restarted(checks: &mut Checks<'_>, balancer: &mut Guest) {
     checks.prints("systemd starts the killed proxy again", balancer, &commands, "active");
 }
 
+/// Neither the kernel nor a fault has ended a process of keepalived.
+pub(crate) fn check_keepalived(checks: &mut Checks<'_>, balancer: &mut Guest) {
+    let commands = "case $(journalctl --boot --unit=keepalived.service --quiet --output=cat) \
+                    in *died*) echo died;; esac";
+    checks.prints("keepalived has lived through all of it", balancer, commands, "");
+}
+
 /// A balancer has the virtual address, and has had it for so long that a dead proxy would have
 /// been noticed meanwhile.
 pub(crate) fn check_holds(checks: &mut Checks<'_>, balancer: &mut Guest, vip: Ipv4Addr) {
