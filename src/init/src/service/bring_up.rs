@@ -3,23 +3,34 @@
 //!
 //! A new cluster takes its time: etcd waits for a majority, the API server for etcd. That is no
 //! failure, so this waits and tries again; a unit that failed would say so on the console each time.
+//! Until somebody listens there is nothing to ask, and kubectl costs a second of the processor that
+//! the API server starts on.
 
 use std::{
+    net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
+use super::instance;
 use crate::error::{Result, While as _};
 
 const KUBECTL: &str = "/usr/bin/kubectl";
 pub(super) const KUBECONFIG: &str = "--kubeconfig=/etc/kubernetes/bring-up.conf";
 const AGAIN: Duration = Duration::from_secs(3);
+/// Of every API server here.
+const PORT: u16 = 6443;
 
 pub(crate) fn run(folder: &str) -> Result<()> {
     let manifests = format!("--filename={folder}");
     let steps: [&[&str]; 2] = [&["get", "--raw=/readyz"], &["apply", "--recursive", &manifests]];
     let mut last = String::new();
+    // By DHCP it is not known here, and kubectl finds out as well.
+    let address = instance()?.address;
+    if let Some(ip) = address.as_deref().and_then(|it| it.split('/').next()?.parse().ok()) {
+        wait_for_listener(SocketAddr::new(ip, PORT));
+    }
     for step in steps {
         while let Some(complaint) = complaint_of(step)? {
             // The same again is no news.
@@ -31,6 +42,16 @@ pub(crate) fn run(folder: &str) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn wait_for_listener(server: SocketAddr) {
+    let mut last = None;
+    while let Err(error) = TcpStream::connect_timeout(&server, AGAIN) {
+        if last.replace(error.kind()) != Some(error.kind()) {
+            println!("waiting: {server}: {error}");
+        }
+        thread::sleep(AGAIN);
+    }
 }
 
 /// Runs kubectl; what it says if it fails.
