@@ -28,7 +28,7 @@ use kiln::{
 use super::{
     guest::{self, Checks, Guest},
     hub::Hub,
-    qemu::{CPUS, repository, start},
+    qemu::{CPUS, cpus_of_busy, repository, start},
 };
 
 /// For each thing that a cluster takes until it works, on a busy host under emulation: three times
@@ -96,7 +96,7 @@ impl Bench {
             network: self.hub.cable(),
             credentials: guest::credentials(),
             port: true,
-            cpus: CPUS,
+            cpus: if host.role == "master" { cpus_of_busy() } else { CPUS },
             memory,
             ..Spec::new(&disk)
         }
