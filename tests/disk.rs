@@ -217,6 +217,7 @@ fn zstd_and_cpio_unpack_the_initrd() {
         init: b"#!ELF",
         handoff_json: b"{}",
         modules: &modules,
+        texts: &BTreeMap::new(),
         epoch: EPOCH,
     };
     let archive = tool_bytes("zstd", &[&"-dc"], &initrd::build(&inputs).unwrap());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The initramfs: kiln-init, its hand-off and the kernel modules it may need.
+//! The initramfs: kiln-init, its hand-off, its templates and the kernel modules it may need.
 //!
 //! It has no shell, no libc and no other program. The kernel unpacks it into a fresh tmpfs, so
 //! it holds the mount points and the device nodes that exist before devtmpfs is mounted
@@ -11,7 +11,7 @@ use kiln_contract::path;
 
 use crate::{
     formats::cpio::{self, Node},
-    tree::Content,
+    tree::{Content, TreePath},
 };
 
 /// zstd level. Modules are already compressed, so this is about kiln-init: level 19 saves 6 % of
@@ -35,6 +35,9 @@ pub struct InitrdInputs<'a> {
     /// Modules and depmod's text files (`modules.dep`, `modules.alias`, `modules.softdep`), by
     /// path below [`kiln_contract::path::INITRD_MODULES`].
     pub modules: &'a BTreeMap<String, Content>,
+    /// What first boot reads beside the hand-off, by absolute path: here it need not be verified
+    /// and unpacked out of the root before anything can be decided.
+    pub texts: &'a BTreeMap<TreePath, Content>,
     /// Time of every entry, seconds since 1970.
     pub epoch: u32,
 }
@@ -44,8 +47,8 @@ pub struct InitrdInputs<'a> {
 pub enum Error {
     #[error(transparent)]
     Archive(#[from] cpio::Error),
-    #[error("reading module '{path}': {source}")]
-    Module { path: String, source: io::Error },
+    #[error("reading '{path}' of the initramfs: {source}")]
+    Read { path: String, source: io::Error },
     #[error("compressing the initramfs: {0}")]
     Compress(io::Error),
 }
@@ -53,7 +56,7 @@ pub enum Error {
 /// The compressed archive.
 ///
 /// # Errors
-/// A module cannot be read, or its path is no path in an initramfs.
+/// A file cannot be read, or a module's path is no path in an initramfs.
 pub fn build(inputs: &InitrdInputs) -> Result<Vec<u8>, Error> {
     let bytes = archive(inputs)?.encode()?;
     zstd::bulk::compress(&bytes, LEVEL).map_err(Error::Compress)
@@ -76,10 +79,13 @@ pub fn archive(inputs: &InitrdInputs) -> Result<cpio::Archive, Error> {
     archive.insert(handoff, 0o644, Node::File(inputs.handoff_json.to_vec()))?;
     let modules = path::INITRD_MODULES.trim_start_matches('/');
     archive.insert(modules, 0o755, Node::Directory)?;
-    for (path, content) in inputs.modules {
-        let data =
-            content.to_vec().map_err(|source| Error::Module { path: path.clone(), source })?;
-        archive.insert(&format!("{modules}/{path}"), 0o644, Node::File(data))?;
+    let modules = inputs.modules.iter().map(|(path, file)| (format!("{modules}/{path}"), file));
+    let texts = inputs.texts.iter().map(|(path, file)| (path.relative().to_owned(), file));
+    for (path, content) in modules.chain(texts) {
+        match content.to_vec() {
+            Ok(data) => archive.insert(&path, 0o644, Node::File(data))?,
+            Err(source) => return Err(Error::Read { path, source }),
+        }
     }
     Ok(archive)
 }
@@ -95,14 +101,16 @@ mod tests {
         ])
     }
 
-    fn inputs(modules: &BTreeMap<String, Content>) -> InitrdInputs<'_> {
-        InitrdInputs { init: b"ELF", handoff_json: b"{}", modules, epoch: 1_700_000_000 }
+    fn build_with(modules: &BTreeMap<String, Content>) -> Result<Vec<u8>, Error> {
+        let path = TreePath::literal(path::OS_RELEASE);
+        let texts = &BTreeMap::from([(path, Content::bytes(&b"ID=debian\n"[..]))]);
+        let epoch = 1_700_000_000;
+        build(&InitrdInputs { init: b"ELF", handoff_json: b"{}", modules, texts, epoch })
     }
 
     #[test]
     fn an_initramfs_holds_exactly_this() {
-        let modules = modules();
-        let bytes = build(&inputs(&modules)).unwrap();
+        let bytes = build_with(&modules()).unwrap();
         let bytes = zstd::decode_all(&bytes[..]).unwrap();
         let archive = cpio::Archive::decode(&bytes).unwrap();
         assert_eq!(archive.mtime, 1_700_000_000);
@@ -125,14 +133,17 @@ mod tests {
              d0755         - proc\n\
              d0755         - run\n\
              d0755         - sys\n\
-             d0755         - sysroot\n"
+             d0755         - sysroot\n\
+             d0755         - usr\n\
+             d0755         - usr/lib\n\
+             -0644        10 usr/lib/os-release\n"
         );
     }
 
     #[test]
     fn a_module_path_that_leaves_the_folder_is_refused() {
         let modules = BTreeMap::from([("../init".into(), Content::bytes(&b""[..]))]);
-        let error = build(&inputs(&modules)).unwrap_err();
+        let error = build_with(&modules).unwrap_err();
         assert!(matches!(error, Error::Archive(cpio::Error::BadName { .. })), "{error}");
     }
 }

@@ -315,6 +315,7 @@ fn initrd(plan: &Plan, root: &Root) -> Result<Vec<u8>> {
         init: crate::KILN_INIT,
         handoff_json: &handoff,
         modules: &root.kernel.initrd_files(),
+        texts: &root.initrd_texts(),
         epoch: plan.epoch,
     };
     boot::initrd::build(&inputs).context("making the initramfs")

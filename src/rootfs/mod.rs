@@ -29,7 +29,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 pub use boot::{BootFiles, KernelFiles};
 use draft::Draft;
-use kiln_init::handoff::{Account, Handoff, Template};
+use kiln_contract::path::{OS_RELEASE, TEMPLATES};
+use kiln_init::handoff::{Account, Handoff, Phase, Template};
 pub use packages::{ControlError, Package};
 
 use crate::{
@@ -37,7 +38,7 @@ use crate::{
     kubernetes::role::Program,
     pki::delivery::NodeFile,
     plan::Plan,
-    tree::{Content, Origin, PathError, Tree, TreePath},
+    tree::{Content, Kind, Origin, PathError, Tree, TreePath},
     workspace::Overlay,
 };
 
@@ -82,6 +83,25 @@ pub struct Root {
     /// The root's os-release; the UKI carries it too.
     pub os_release: String,
     pub report: Report,
+}
+
+impl Root {
+    /// What first boot reads in the initramfs beside the hand-off, as it is in the root:
+    /// os-release, and the templates that need no network.
+    pub fn initrd_texts(&self) -> BTreeMap<TreePath, Content> {
+        let templates = self.handoff.templates.iter();
+        let early = templates.filter(|template| template.phase == Phase::Initramfs);
+        let paths = early.map(|template| format!("{TEMPLATES}{}.j2", template.target));
+        let paths = std::iter::once(OS_RELEASE.to_owned()).chain(paths);
+        let file = |path: String| {
+            let path = TreePath::new(&path).expect("paths of files in the root");
+            match self.tree.get(&path).map(|inode| &inode.kind) {
+                Some(Kind::File(content)) => (path, content.clone()),
+                _ => unreachable!("'{path}' was written as a file"),
+            }
+        };
+        paths.map(file).collect()
+    }
 }
 
 /// What happened on the way, for people.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The small files that say what the system is: os-release, names, sysctls, alternatives.
 
+use kiln_contract::path::OS_RELEASE;
+
 use super::{Error, draft::Draft};
 
-/// What the image says it is; `/etc/os-release` is a symlink to it.
-const OS_RELEASE: &str = "/usr/lib/os-release";
 const STAGE: &str = "settings";
 
 /// Commands that Debian links by update-alternatives: the command and what it is, in the same

@@ -38,7 +38,10 @@ pub mod path {
     /// The same hand-off inside the real root.
     pub const HANDOFF_IN_ROOT: &str = "/usr/lib/kiln/boot.json";
     /// First-boot templates in the real root: the template of `/etc/x` is `TEMPLATES/etc/x.j2`.
+    /// The initramfs has those that it renders.
     pub const TEMPLATES: &str = "/usr/lib/kiln/templates";
+    /// os-release(5), in the real root and in the initramfs.
+    pub const OS_RELEASE: &str = "/usr/lib/os-release";
     /// What first boot decided, for the services after `switch_root` (tmpfs, mode 0600).
     pub const INSTANCE: &str = "/run/kiln/instance.json";
     /// The documents that first boot used, for the service that keeps them (tmpfs, mode 0600).

@@ -252,15 +252,27 @@ fn load_for_present(loader: &Loader) {
     }
 }
 
-/// Every block device, by name.
+/// Names of all block devices, as below `/dev`.
+pub(super) fn block_names() -> Vec<String> {
+    let entries = fs::read_dir(BLOCK).into_iter().flatten().flatten();
+    // In sysfs a name is one component: 'cciss!c0d0' is 'cciss/c0d0'.
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().replace('!', "/")).collect();
+    names.sort();
+    names
+}
+
+/// Every block device, by name, with the UUIDs that the disks' tables give partitions.
 pub(super) fn block_devices() -> Vec<Block> {
     let Ok(entries) = fs::read_dir(BLOCK) else { return Vec::new() };
     let mut tables = BTreeMap::new();
     let mut blocks: Vec<Block> = entries
         .filter_map(|entry| {
-            // A link to the device's folder, in which a partition's lies below its disk's.
-            let folder = fs::canonicalize(entry.ok()?.path()).ok()?;
-            let keys = Uevent::from_file(&fs::read(folder.join("uevent")).ok()?);
+            let link = entry.ok()?.path();
+            // Points to the device's folder, in which a partition's lies below its disk's.
+            let folder = fs::read_link(&link).ok()?;
+            let keys = fs::read(link.join("uevent")).ok()?;
+            let keys = Uevent::from_file(&keys);
             let partition = keys.get("PARTN").and_then(|number| {
                 let disk = folder.parent()?.file_name()?.to_str()?.to_owned();
                 let table = tables.entry(disk).or_insert_with_key(|disk| table(disk));
@@ -287,14 +299,28 @@ fn table(disk: &str) -> BTreeMap<u32, String> {
         let block_size = number("queue/logical_block_size")?;
         // Always in units of 512 bytes.
         let n_blocks = number("size")? * 512 / block_size.max(1);
-        let device = Device(File::open(format!("/dev/{disk}")).ok()?);
+        let device = Device::open(disk).ok()?;
         gpt::partitions(&device, block_size, n_blocks).ok()
     };
     read().unwrap_or_default()
 }
 
-/// An open block device.
-pub(super) struct Device(pub(super) File);
+/// An open block device, read here and there.
+pub(super) struct Device(File);
+
+impl Device {
+    /// By its name below `/dev`.
+    pub(super) fn open(name: &str) -> std::io::Result<Self> {
+        let file = File::open(format!("/dev/{name}"))?;
+        // The kernel would read 128 KiB where a sector is wanted.
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random);
+        Ok(Self(file))
+    }
+
+    pub(super) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+}
 
 impl ReadAt for Device {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {

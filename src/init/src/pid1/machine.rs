@@ -9,7 +9,7 @@ use std::{
 
 use kiln_init::{source, volume::Medium};
 
-use super::devices::{Device, block_devices};
+use super::devices::{Device, block_names};
 use crate::{files::read_limited, vmware};
 
 /// The raw structures; systemd's own credentials come from the same table.
@@ -25,7 +25,7 @@ const FW_CFG_MAX: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Machine {
     seen: BTreeSet<String>,
-    /// Partitions that hold the image and its state, by UUID: never a medium.
+    /// Names of the partitions that hold the image and its state: never a medium.
     own: Vec<String>,
 }
 
@@ -76,18 +76,15 @@ impl source::Machine for Machine {
 
     fn media(&mut self) -> Vec<(String, Medium)> {
         let mut media = Vec::new();
-        for block in block_devices() {
-            let is_own = block.partition.as_ref().is_some_and(|uuid| self.own.contains(uuid))
-                || block.name.starts_with(DEVICE_MAPPER);
-            if is_own || !self.seen.insert(block.name.clone()) {
+        for name in block_names() {
+            let is_own = self.own.contains(&name) || name.starts_with(DEVICE_MAPPER);
+            if is_own || self.seen.contains(&name) {
                 continue;
             }
-            match File::open(block.path()) {
-                Ok(file) => media.push((block.name, Medium::Device(Box::new(Device(file))))),
-                // A drive without a disc, or a node that devtmpfs has not made yet: it may come.
-                Err(_) => {
-                    self.seen.remove(&block.name);
-                }
+            // Not a drive without a disc, or a node that devtmpfs has not made yet: it may come.
+            if let Ok(device) = Device::open(&name) {
+                self.seen.insert(name.clone());
+                media.push((name, Medium::Device(Box::new(device))));
             }
         }
         media

@@ -17,7 +17,7 @@ mod stop;
 use std::{collections::BTreeMap, convert::Infallible};
 
 use kiln_contract::path::{
-    FIRST_BOOT, HANDOFF, INSTANCE, PENDING, RECHECK, SEED, SYSROOT, TEMPLATES,
+    FIRST_BOOT, HANDOFF, INSTANCE, OS_RELEASE, PENDING, RECHECK, SEED, SYSROOT, TEMPLATES,
 };
 use kiln_init::{
     first_boot::{self, Facts, FirstBoot, System},
@@ -42,7 +42,6 @@ pub(crate) use stop::on_failure;
 
 /// Bytes of the hand-off and of a template's source.
 const FILE_MAX: u64 = 1 << 20;
-const OS_RELEASE: &str = "/usr/lib/os-release";
 
 /// Everything, in order. Returns only into the stop.
 pub(crate) fn run() -> ! {
@@ -71,13 +70,15 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
         steps.end("root opened")
     ));
     mounts::etc_overlay()?;
-    let state = state::read(handoff.var_partition.as_deref(), &mut devices)?;
+    let var = handoff.var_partition.as_ref().map(|uuid| uuid.to_ascii_lowercase());
+    let var = root.blocks.into_iter().find(|block| var.is_some() && block.partition == var);
+    let state = state::read(var.as_ref(), &mut devices)?;
     steps.end("state read");
-    let own = root.partitions.into_iter().chain(handoff.var_partition.clone());
-    let machine = Machine::without(own.map(|uuid| uuid.to_ascii_lowercase()).collect());
-    let templates = read_templates(&handoff, SYSROOT, Phase::Initramfs)?;
+    let own = [root.device, root.tree].into_iter().chain(var.map(|block| block.name));
+    let machine = Machine::without(own.collect());
+    let templates = read_templates(&handoff, Phase::Initramfs)?;
     let own_id = state.machine_id.map_or_else(state::new_machine_id, Ok)?;
-    let system = system(SYSROOT)?;
+    let system = system()?;
     let check = |seed: &Seed| {
         let facts = Facts {
             handoff: &handoff,
@@ -151,26 +152,23 @@ fn read_handoff() -> Result<Handoff> {
     Ok(handoff)
 }
 
-/// Sources of one phase's templates, by target.
-pub(crate) fn read_templates(
-    handoff: &Handoff,
-    root: &str,
-    phase: Phase,
-) -> Result<BTreeMap<String, String>> {
+/// Sources of one phase's templates, by target. The initramfs has those that it renders, the root
+/// all of them.
+pub(crate) fn read_templates(handoff: &Handoff, phase: Phase) -> Result<BTreeMap<String, String>> {
     let mut templates = BTreeMap::new();
     for template in handoff.templates.iter().filter(|template| template.phase == phase) {
-        let path = format!("{root}{TEMPLATES}{}.j2", template.target);
-        let task = format!("reading '{TEMPLATES}{}.j2'", template.target);
+        let path = format!("{TEMPLATES}{}.j2", template.target);
+        let task = format!("reading '{path}'");
         let Some(bytes) = read_limited(&path, FILE_MAX).during(&task)? else { continue };
         templates.insert(template.target.clone(), String::from_utf8(bytes).during(&task)?);
     }
     Ok(templates)
 }
 
-/// What runs here.
-pub(crate) fn system(root: &str) -> Result<System> {
-    let path = format!("{root}{OS_RELEASE}");
-    let bytes = read_limited(&path, FILE_MAX).during(format_args!("reading '{path}'"))?;
+/// What runs here; the initramfs has the root's os-release.
+pub(crate) fn system() -> Result<System> {
+    let bytes =
+        read_limited(OS_RELEASE, FILE_MAX).during(format_args!("reading '{OS_RELEASE}'"))?;
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     Ok(System::new(kernel, &String::from_utf8_lossy(&bytes.unwrap_or_default())))
 }

@@ -4,10 +4,10 @@
 use std::{
     convert::Infallible,
     ffi::OsStr,
-    fs::{self, File},
+    fs,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{fs::FileExt as _, process::CommandExt as _},
+        unix::process::CommandExt as _,
     },
     path::Path,
     process::Command,
@@ -25,7 +25,7 @@ use rustix::{
 
 use super::{
     device_mapper,
-    devices::{Block, Deadline, Devices, block_devices},
+    devices::{Block, Deadline, Device, Devices, block_devices},
     mounts,
 };
 use crate::error::{Result, Stop, While as _};
@@ -39,14 +39,16 @@ const INIT: &str = "/sbin/init";
 pub(super) struct Root {
     /// Name of the data partition.
     pub(super) device: String,
-    /// UUIDs of the data partition and of the hash tree's.
-    pub(super) partitions: [String; 2],
+    /// Name of the hash tree's.
+    pub(super) tree: String,
+    /// The block devices when the root's had appeared. Partitions of a disk appear together.
+    pub(super) blocks: Vec<Block>,
 }
 
 /// Finds the partitions of the command line's root hash, opens and mounts them.
 pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
     let root_hash = root_hash()?;
-    let [data, tree] = find(devices, &root_hash)?;
+    let ([data, tree], blocks) = find(devices, &root_hash)?;
     let superblock = read_superblock(&tree)?;
     let parameters = superblock.table(&data.number, &tree.number, &root_hash);
     devices.need(&["dm_mod", "dm_verity"])?;
@@ -63,7 +65,7 @@ pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
         "mounting the root of {}-{} from '{}'",
         handoff.cluster, handoff.role, data.name
     ))?;
-    Ok(Root { device: data.name, partitions: root_hash.partitions() })
+    Ok(Root { device: data.name, tree: tree.name, blocks })
 }
 
 fn root_hash() -> Result<RootHash> {
@@ -76,10 +78,9 @@ fn root_hash() -> Result<RootHash> {
     RootHash::parse(value).during(format_args!("kernel command line: '{ROOTHASH}='"))
 }
 
-/// Both partitions; waits for them.
-fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<[Block; 2]> {
+/// Both partitions, and all devices there are by then; waits for them.
+fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<([Block; 2], Vec<Block>)> {
     let wanted = root_hash.partitions();
-    let what = format!("the partitions {} (root) and {} (hash tree)", wanted[0], wanted[1]);
     let mut deadline = Deadline::after(WAIT);
     loop {
         let blocks = block_devices();
@@ -87,9 +88,10 @@ fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<[Block; 2]> {
             blocks.iter().find(|block| block.partition.as_ref() == Some(uuid)).cloned()
         };
         if let (Some(data), Some(tree)) = (partition(&wanted[0]), partition(&wanted[1])) {
-            return Ok([data, tree]);
+            return Ok(([data, tree], blocks));
         }
-        if !devices.wait(&mut deadline, &what)? {
+        // Short: each character on a serial line costs an emulated processor time.
+        if !devices.wait(&mut deadline, "the root's partitions")? {
             let seen: Vec<String> = blocks
                 .iter()
                 .map(|it| match &it.partition {
@@ -99,7 +101,9 @@ fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<[Block; 2]> {
                 .collect();
             let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
             return Err(Stop::new(format_args!(
-                "no root: waited {WAIT} s for {what}; block devices: {seen}"
+                "no root: waited {WAIT} s for the partitions {} (root) and {} (hash tree); \
+                 block devices: {seen}",
+                wanted[0], wanted[1]
             )));
         }
     }
@@ -108,7 +112,7 @@ fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<[Block; 2]> {
 fn read_superblock(tree: &Block) -> Result<Superblock> {
     let task = format!("reading the hash tree on '{}'", tree.name);
     let mut bytes = [0; SUPERBLOCK_LEN];
-    let device = File::open(tree.path()).during(&task)?;
+    let device = Device::open(&tree.name).during(&task)?;
     device.read_exact_at(&mut bytes, 0).during(&task)?;
     Superblock::parse(&bytes).during(&task)
 }

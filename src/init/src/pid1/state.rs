@@ -5,13 +5,11 @@
 //! partition that is there and cannot be read stops the boot, because going on would give the
 //! node another identity.
 
-use std::{fs::File, os::unix::fs::FileExt as _};
-
 use kiln_contract::path::STATE;
 use kiln_init::{first_boot::MachineId, metadata::Seed};
 
 use super::{
-    devices::{Block, Devices, block_devices},
+    devices::{Block, Device, Devices},
     mounts,
 };
 use crate::{
@@ -31,15 +29,10 @@ pub(super) struct State {
     pub(super) seed: Option<Seed>,
 }
 
-/// Looks into the partition with that UUID.
-pub(super) fn read(partition: Option<&str>, devices: &mut Devices) -> Result<State> {
-    let Some(uuid) = partition.map(str::to_ascii_lowercase) else { return Ok(State::default()) };
-    // It lies on the root's disk, whose partitions appear together.
-    let Some(block) = block_devices().into_iter().find(|it| it.partition.as_ref() == Some(&uuid))
-    else {
-        return Ok(State::default());
-    };
-    if !is_formatted(&block)? {
+/// Looks into the partition that keeps it, if there is one.
+pub(super) fn read(partition: Option<&Block>, devices: &mut Devices) -> Result<State> {
+    let Some(block) = partition else { return Ok(State::default()) };
+    if !is_formatted(block)? {
         return Ok(State::default());
     }
     devices.need(&["ext4"])?;
@@ -66,7 +59,7 @@ pub(super) fn read(partition: Option<&str>, devices: &mut Devices) -> Result<Sta
 fn is_formatted(block: &Block) -> Result<bool> {
     let mut magic = [0; 2];
     let read =
-        File::open(block.path()).and_then(|it| it.read_exact_at(&mut magic, EXT4_MAGIC_OFFSET));
+        Device::open(&block.name).and_then(|it| it.read_exact_at(&mut magic, EXT4_MAGIC_OFFSET));
     read.during(format_args!("reading the state on '{}'", block.name))?;
     Ok(magic == EXT4_MAGIC)
 }

@@ -138,13 +138,13 @@ fn become_somebody() -> Result<()> {
         say(format_args!("metadata from {}", seed.origin));
     }
     let machine_id = machine_id(&instance()?)?;
-    let templates = read_templates(&handoff, "", Phase::Initramfs)?;
+    let templates = read_templates(&handoff, Phase::Initramfs)?;
     let decision = first_boot::decide(&first_boot::Facts {
         handoff: &handoff,
         seed: seed.as_ref(),
         tried: &tried,
         machine_id: &machine_id,
-        system: &system("")?,
+        system: &system()?,
         templates: &templates,
     })
     .or_stop()?;

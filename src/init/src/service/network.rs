@@ -38,7 +38,7 @@ pub(crate) fn run() -> Result<()> {
     let network = wait_for(wanted)?;
     instance.values = network.join(&instance.values);
     instance.address = Some(format!("{}/{}", network.address, network.prefix));
-    let sources = read_templates(&handoff, "", Phase::Network)?;
+    let sources = read_templates(&handoff, Phase::Network)?;
     let files =
         first_boot::render(&handoff, Phase::Network, &sources, &instance.values).or_stop()?;
     let below = Below::open("/")?;

@@ -46,13 +46,13 @@ pub(crate) fn run() -> Result<()> {
         }
         InstanceChange::Reprovision => {
             // Invalid documents would stop the next boot; this one runs.
-            let templates = read_templates(&handoff, "", Phase::Initramfs)?;
+            let templates = read_templates(&handoff, Phase::Initramfs)?;
             let facts = Facts {
                 handoff: &handoff,
                 seed: Some(&seed),
                 tried: &[],
                 machine_id: &machine_id(&instance)?,
-                system: &system("")?,
+                system: &system()?,
                 templates: &templates,
             };
             first_boot::decide(&facts).or_stop()?;
