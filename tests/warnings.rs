@@ -16,7 +16,7 @@ hosts:
   m1: { role: master, address: 10.1.0.1 }
   n1: { role: node, address: 10.1.0.11 }
 ";
-const IPVS: &str = "warning: kube-proxy 1.35 runs in mode 'ipvs', the default, which is deprecated \
+const IPVS: &str = "warning: kube-proxy 1.35 runs in mode 'ipvs', which is deprecated \
                     since 1.35: write 'proxy-mode: nftables' below 'kubernetes'\n";
 
 #[test]

@@ -6,10 +6,12 @@
 
 use std::fmt;
 
+use kiln_contract::API_PORT;
+
 use super::{
     bring_up::PAUSE,
     flags::Component,
-    settings::{API_PORT, ETC, Machine, PerHost, ProxyMode, Settings},
+    settings::{ETC, Machine, PerHost, ProxyMode, Settings},
 };
 
 /// One flag with its value.

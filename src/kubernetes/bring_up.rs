@@ -4,12 +4,16 @@
 //! Every master applies the same objects once its API answers, again at every boot, so it does not
 //! matter which of them is first and whether one is ever absent.
 
+use kiln_contract::API_PORT;
+
 use super::{
     kubeconfig::{Credentials, Trust},
-    settings::{API_PORT, ControlPlane, ETC, PerHost, Settings},
+    settings::{ControlPlane, ETC, PerHost, Settings},
 };
 use crate::systemd::{Setting, Unit};
 
+/// The name of [`api_unit`].
+pub const API_UNIT: &str = "kiln-api.service";
 /// What is applied: manifests in files.
 pub const FOLDER: &str = "/usr/lib/kiln/bring-up";
 /// How the units below call the API of their own machine.
@@ -57,16 +61,31 @@ const SANDBOX: [Setting; 16] = [
 /// What they run.
 const PROGRAM: &str = kiln_contract::path::INIT_IN_ROOT;
 
-/// Applies the manifests once the API is ready; tries until it is. It is not ordered after a kubelet
-/// that starts the API: that one needs what is applied here to join.
-pub fn unit(control_plane: ControlPlane) -> String {
+/// Has started once the API of this machine is ready. The API server itself says so when it listens,
+/// which on a slow machine is long before: whoever calls it meanwhile fails, and slows it down. It is
+/// not ordered after a kubelet that starts the API: that one needs what is applied next to join.
+pub fn api_unit(control_plane: ControlPlane) -> String {
     let server = match control_plane {
         ControlPlane::Systemd => " kube-apiserver.service",
         ControlPlane::StaticPods => "",
     };
-    Unit::new("Objects that a new cluster needs")
+    Unit::new("Readiness of this machine's API")
         .set("Wants", "network-online.target")
         .set("After", format_args!("network-online.target kiln-network.service{server}"))
+        .section("Service")
+        .set("Type", "oneshot")
+        .set("RemainAfterExit", "yes")
+        .set("TimeoutStartSec", "infinity")
+        .set("ExecStart", format_args!("{PROGRAM} await-api"))
+        .set_all(&SANDBOX)
+        .wanted()
+}
+
+/// Applies the manifests; tries until the API takes them.
+pub fn unit() -> String {
+    Unit::new("Objects that a new cluster needs")
+        .set("Wants", API_UNIT)
+        .set("After", API_UNIT)
         .section("Service")
         .set("Type", "oneshot")
         .set("RemainAfterExit", "yes")

@@ -6,10 +6,12 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use kiln_contract::API_PORT;
+
 use super::{
     document::{Value, map},
     flags::Component,
-    settings::{API_PORT, ETC, PerHost, Secret, Settings},
+    settings::{ETC, PerHost, Secret, Settings},
 };
 use crate::{pki::KeyText, yaml::fields::Complaint};
 

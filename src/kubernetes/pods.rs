@@ -6,6 +6,8 @@
 
 use std::collections::BTreeSet;
 
+use kiln_contract::API_PORT;
+
 use super::{
     arguments::{
         AUDIT_FOLDER, ArgumentValue, VOLUME_PLUGINS, arguments, has_authentication_config,
@@ -13,7 +15,7 @@ use super::{
     document::{Value, map, texts},
     flags::Component,
     kubeconfig,
-    settings::{API_PORT, ETC, Machine, PerHost, Settings},
+    settings::{ETC, Machine, PerHost, Settings},
 };
 
 /// The three programs that can be static pods.

@@ -193,7 +193,7 @@ const IPVS_DEPRECATED: Minor = Minor::known(35);
 pub fn proxy_mode_warning(mode: ProxyMode, minor: Minor) -> Option<String> {
     (mode == ProxyMode::Ipvs && minor >= IPVS_DEPRECATED).then(|| {
         format!(
-            "kube-proxy {minor} runs in mode 'ipvs', the default, which is deprecated since \
+            "kube-proxy {minor} runs in mode 'ipvs', which is deprecated since \
              {IPVS_DEPRECATED}: write 'proxy-mode: nftables' below 'kubernetes'"
         )
     })
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(
             warning(ProxyMode::Ipvs, 35).as_deref(),
             Some(
-                "kube-proxy 1.35 runs in mode 'ipvs', the default, which is deprecated since 1.35: \
+                "kube-proxy 1.35 runs in mode 'ipvs', which is deprecated since 1.35: \
                  write 'proxy-mode: nftables' below 'kubernetes'"
             )
         );

@@ -211,7 +211,8 @@ impl Role<'_> {
         let link = FileContent::Symlink(TOKEN_SECRET.to_owned());
         self.file(&format!("{}/bootstrap-token.yaml", bring_up::FOLDER), link);
         self.template(bring_up::KUBECONFIG, bring_up::kubeconfig(&self.settings));
-        self.unit("kiln-bring-up.service", bring_up::unit(self.kubernetes.control_plane));
+        self.unit(bring_up::API_UNIT, bring_up::api_unit(self.kubernetes.control_plane));
+        self.unit("kiln-bring-up.service", bring_up::unit());
         self.unit("kiln-approve.service", bring_up::approve_unit());
         self.allow(&["tcp 6443 from hosts", "tcp 6443 from pods"]);
     }

@@ -218,8 +218,6 @@ impl Settings {
 
 /// The folder of everything that Kubernetes reads.
 pub const ETC: &str = "/etc/kubernetes";
-/// Port that every API server serves on.
-pub const API_PORT: u16 = 6443;
 
 #[cfg(test)]
 pub(crate) mod tests {

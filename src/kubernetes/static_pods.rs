@@ -84,6 +84,7 @@ mod tests {
         let ready = [
             "containerd.service",
             "etcd.service",
+            "kiln-api.service",
             "kiln-approve.service",
             "kiln-bring-up.service",
             "kiln-images.service",
@@ -93,8 +94,7 @@ mod tests {
         let services = &plan.profile.services;
         assert_eq!(services.ready, BTreeSet::from(ready.map(str::to_owned)));
         assert_eq!(services.enable, services.ready);
-        let Some(FileContent::Text(unit)) =
-            file(&plan, "/usr/lib/systemd/system/kiln-bring-up.service")
+        let Some(FileContent::Text(unit)) = file(&plan, "/usr/lib/systemd/system/kiln-api.service")
         else {
             panic!("no unit")
         };

@@ -128,18 +128,18 @@ fn frame(component: Component, machine: Machine) -> Frame {
             kind: "notify",
             start_timeout: "10min",
         },
-        // Both exit if the API server does not answer yet: after it, and again and again.
+        // Both exit if the API server does not answer yet.
         Component::ControllerManager => Frame {
             description: "Kubernetes controller manager",
-            after: "network-online.target kiln-init.service kube-apiserver.service",
-            wants: "network-online.target",
+            after: "network-online.target kiln-init.service kiln-api.service",
+            wants: "network-online.target kiln-api.service",
             kind: "exec",
             start_timeout: "90s",
         },
         Component::Scheduler => Frame {
             description: "Kubernetes scheduler",
-            after: "network-online.target kiln-init.service kube-apiserver.service",
-            wants: "network-online.target",
+            after: "network-online.target kiln-init.service kiln-api.service",
+            wants: "network-online.target kiln-api.service",
             kind: "exec",
             start_timeout: "90s",
         },

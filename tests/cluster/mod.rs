@@ -69,7 +69,7 @@ fn check_cluster(bench: &Bench, names: [&'static str; 3]) {
 
 /// When the services of a master were up, in seconds since its kernel started.
 fn print_times(guest: &mut Guest) {
-    let commands = "for unit in etcd kube-apiserver kube-controller-manager kube-scheduler \
+    let commands = "for unit in etcd kube-apiserver kiln-api kube-controller-manager kube-scheduler \
                     kiln-bring-up; do micros=$(systemctl show --value \
                     --property=ActiveEnterTimestampMonotonic $unit.service); \
                     echo $unit $((micros / 1000000)) s; done";

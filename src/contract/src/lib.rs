@@ -8,6 +8,9 @@
 /// Version of everything in this crate, and of [`path::HANDOFF`]'s JSON. kiln-init refuses another.
 pub const HANDOFF_SCHEMA: u32 = 1;
 
+/// Port on which every Kubernetes API server serves, on its own machine's address.
+pub const API_PORT: u16 = 6443;
+
 /// Kernel command line keys (`key=value`).
 pub mod cmdline {
     /// dm-verity root hash of the root partition, 64 hex digits. systemd reads the same key.

@@ -35,7 +35,8 @@ fn main() -> ExitCode {
         ["recheck"] => service::recheck::run(),
         ["interfaces"] => service::interfaces::run(),
         ["ssh-keys"] => service::ssh::run(),
-        ["bring-up", folder] => service::bring_up::run(folder),
+        ["await-api"] => service::bring_up::wait(),
+        ["bring-up", folder] => service::bring_up::apply(folder),
         ["approve"] => service::approve::run(),
         ["network"] => service::network::run(),
         ["state"] => service::state::run(),
@@ -44,8 +45,8 @@ fn main() -> ExitCode {
         ["answers", address] => service::answers::run(address),
         _ => {
             eprintln!(
-                "usage: kiln-init metadata | recheck | interfaces | network | state | ssh-keys | bring-up FOLDER | approve | \
-                 ready | status | answers ADDRESS:PORT | pause"
+                "usage: kiln-init metadata | recheck | interfaces | network | state | ssh-keys | await-api | \
+                 bring-up FOLDER | approve | ready | status | answers ADDRESS:PORT | pause"
             );
             return ExitCode::from(2);
         }

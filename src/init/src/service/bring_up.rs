@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-//! `kiln-init bring-up FOLDER`: applies manifests once the API of this machine is ready.
+//! `kiln-init await-api` and `kiln-init bring-up FOLDER`: waits until the API of this machine is
+//! ready; applies manifests.
 //!
 //! A new cluster takes its time: etcd waits for a majority, the API server for etcd. That is no
 //! failure, so this waits and tries again; a unit that failed would say so on the console each time.
@@ -13,33 +14,38 @@ use std::{
     time::Duration,
 };
 
+use kiln_contract::API_PORT;
+
 use super::instance;
 use crate::error::{Result, While as _};
 
 const KUBECTL: &str = "/usr/bin/kubectl";
 pub(super) const KUBECONFIG: &str = "--kubeconfig=/etc/kubernetes/bring-up.conf";
-const AGAIN: Duration = Duration::from_secs(3);
-/// Of every API server here.
-const PORT: u16 = 6443;
+const AGAIN: Duration = Duration::from_secs(5);
 
-pub(crate) fn run(folder: &str) -> Result<()> {
-    let manifests = format!("--filename={folder}");
-    let steps: [&[&str]; 2] = [&["get", "--raw=/readyz"], &["apply", "--recursive", &manifests]];
-    let mut last = String::new();
+pub(crate) fn wait() -> Result<()> {
     // By DHCP it is not known here, and kubectl finds out as well.
     let address = instance()?.address;
     if let Some(ip) = address.as_deref().and_then(|it| it.split('/').next()?.parse().ok()) {
-        wait_for_listener(SocketAddr::new(ip, PORT));
+        wait_for_listener(SocketAddr::new(ip, API_PORT));
     }
-    for step in steps {
-        while let Some(complaint) = complaint_of(step)? {
-            // The same again is no news.
-            if complaint != last {
-                println!("waiting: {complaint}");
-                last = complaint;
-            }
-            thread::sleep(AGAIN);
+    insist(&["get", "--raw=/readyz"])
+}
+
+pub(crate) fn apply(folder: &str) -> Result<()> {
+    insist(&["apply", "--recursive", &format!("--filename={folder}")])
+}
+
+/// Runs kubectl until it succeeds.
+fn insist(arguments: &[&str]) -> Result<()> {
+    let mut last = String::new();
+    while let Some(complaint) = complaint_of(arguments)? {
+        // The same again is no news.
+        if complaint != last {
+            println!("waiting: {complaint}");
+            last = complaint;
         }
+        thread::sleep(AGAIN);
     }
     Ok(())
 }
