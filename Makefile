@@ -49,19 +49,18 @@ unit: ## All tests that need no image
 	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster::
 
 # The filters also choose secrets::images and secrets::cluster: what is in an image and must not be.
-boot: images machines ## Judge images with foreign tools, boot every role and a small cluster in QEMU
+boot: images machines ## Judge images with foreign tools, boot every role and two small clusters in QEMU
 	$(call cluster,tests/static-pods,out/static-pods)
 	cargo test --release --workspace --locked --test kiln -- --nocapture images:: boot:: cluster:: \
-		--skip failover:: --skip cluster::static_pods::
+		--skip failover::
 
 test-power-cut: machines ## Cut the power at 30 random moments of the first boot (an hour)
 	cargo test --release --workspace --locked --test kiln -- --nocapture power_cut::
 
 # The filters also choose secrets::cluster::failover: no image of a cluster with seeds has a secret.
-test-cluster: images ## Boot a cluster of static pods, and one of seven machines of which some die (an hour)
-	$(call cluster,tests/static-pods,out/static-pods)
+test-cluster: bin/kiln kubernetes ## Boot a cluster of seven machines, of which some die (half an hour)
 	$(call cluster,tests/failover,out/failover)
-	cargo test --release --workspace --locked --test kiln -- --nocapture failover:: cluster::static_pods::
+	cargo test --release --workspace --locked --test kiln -- --nocapture failover::
 
 CASES := 20000
 test-random: ## Long randomised runs over everything that reads what others wrote, in 1 GiB (10 minutes)
