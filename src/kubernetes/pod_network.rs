@@ -17,6 +17,7 @@ use std::net::Ipv4Addr;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::settings::ProxyMode;
 use crate::{
     cluster::{Cidr, Cluster, Networks},
     profile::FileContent,
@@ -158,6 +159,16 @@ pub fn routes<'a>(
     others.filter_map(|(_, host)| Some((cluster.pod_range(host)?, host.address.address)))
 }
 
+/// The services' network, for a host that needs a route to it. kube-proxy changes the destination of
+/// what the host itself sends only once the kernel has found a way for it, and without a default
+/// route there is none. With ipvs the services' addresses are the host's own.
+pub fn services(cluster: &Cluster, own: &str) -> Option<Cidr> {
+    let kubernetes = cluster.kubernetes.as_ref()?;
+    let has_way = cluster.networks.gateway.is_some() || kubernetes.proxy_mode == ProxyMode::Ipvs;
+    let has_proxy = cluster.pod_hosts().any(|(name, _)| name == own);
+    (has_proxy && !has_way).then_some(cluster.networks.services)
+}
+
 #[cfg(test)]
 mod tests {
     use kiln_init::template::Engine;
@@ -179,6 +190,24 @@ mod tests {
         let text = engine.render("a", &values).map_err(|error| error.message)?;
         let config: serde_json::Value = serde_json::from_str(&text).unwrap();
         Ok(config["plugins"][0]["ipam"]["ranges"][0][0]["subnet"].as_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_host_without_a_gateway_has_a_way_to_services() {
+        let route = |kubernetes: &str, own: &str| {
+            super::services(&cluster(kubernetes), own).map(|to| to.to_string())
+        };
+        let iptables = "version: v1.20.2, binaries: up, proxy-mode: iptables";
+        let services = Some("10.0.0.0/24".to_owned());
+        assert_eq!(route(iptables, "n1"), services);
+        assert_eq!(route(iptables, "m1"), None, "a master without kube-proxy");
+        let pods = format!("{iptables}, control-plane: static-pods");
+        assert_eq!(route(&pods, "m1"), services);
+        assert_eq!(route(&pods, "l1"), None);
+        assert_eq!(route(SYSTEMD, "n1"), None, "ipvs makes the addresses the host's own");
+        let mut with_gateway = cluster(iptables);
+        with_gateway.networks.gateway = Some([192, 168, 31, 1].into());
+        assert_eq!(super::services(&with_gateway, "n1"), None);
     }
 
     #[test]

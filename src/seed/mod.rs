@@ -88,7 +88,9 @@ enum Match<'a> {
 #[derive(Serialize)]
 struct Route {
     to: String,
-    via: Ipv4Addr,
+    /// None is on the link itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<Ipv4Addr>,
 }
 
 #[derive(Serialize)]
@@ -160,8 +162,11 @@ fn missing(cluster: &Cluster, name: &str, given: &[NodeFile]) -> Option<String> 
 
 fn network_config<'a>(cluster: &'a Cluster, name: &str, host: &'a Host) -> NetworkConfig<'a> {
     let nameservers = &cluster.networks.nameservers;
-    let default = cluster.networks.gateway.map(|via| Route { to: "default".to_owned(), via });
-    let pods = pods::routes(cluster, name).map(|(to, via)| Route { to: to.to_string(), via });
+    let default =
+        cluster.networks.gateway.map(|via| Route { to: "default".to_owned(), via: Some(via) });
+    let pods =
+        pods::routes(cluster, name).map(|(to, via)| Route { to: to.to_string(), via: Some(via) });
+    let services = pods::services(cluster, name).map(|to| Route { to: to.to_string(), via: None });
     let ethernet = Ethernet {
         r#match: match &host.mac {
             Some(mac) => Match::MacAddress(mac),
@@ -169,7 +174,7 @@ fn network_config<'a>(cluster: &'a Cluster, name: &str, host: &'a Host) -> Netwo
             None => Match::Name("e*"),
         },
         addresses: [host.address],
-        routes: default.into_iter().chain(pods).collect(),
+        routes: default.into_iter().chain(pods).chain(services).collect(),
         nameservers: (!nameservers.is_empty()).then_some(Nameservers { addresses: nameservers }),
     };
     NetworkConfig { version: 2, ethernets: BTreeMap::from([("primary", ethernet)]) }
