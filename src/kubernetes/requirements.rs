@@ -186,6 +186,15 @@ pub fn refuses_cgroup_v1(minor: Minor) -> bool {
     minor.get() >= 35
 }
 
+/// Debian's packages of the programs that a kubelet and kube-proxy run. Up to 1.21 a kubelet asks
+/// `find` how many files a pod's volumes and logs have (since 1.22 it walks itself: PR 96115, and its
+/// cherry pick 104021 in 1.21.8); without it, nothing is known of their sizes either.
+pub fn packages(minor: Minor) -> &'static [&'static str] {
+    const ALWAYS: [&str; 4] = ["conntrack", "ethtool", "ipset", "iptables"];
+    const WITH_FIND: [&str; 5] = ["conntrack", "ethtool", "findutils", "ipset", "iptables"];
+    if minor.get() <= 21 { &WITH_FIND } else { &ALWAYS }
+}
+
 /// From this minor on, kube-proxy warns about mode ipvs (KEP 5495, PR 134539).
 const IPVS_DEPRECATED: Minor = Minor::known(35);
 
@@ -217,6 +226,13 @@ pub fn check_proxy_mode(mode: ProxyMode, minor: Minor) -> Result<(), Complaint> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kubelets_that_run_find_have_it() {
+        let has_find = |number| packages(minor(number)).contains(&"findutils");
+        assert!(has_find(20) && has_find(21));
+        assert!(!has_find(22) && !has_find(36));
+    }
 
     fn minor(number: u64) -> Minor {
         Minor::new(number).unwrap()

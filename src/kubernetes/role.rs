@@ -16,7 +16,7 @@ use super::{
     etcd, files,
     flags::Component,
     kubeconfig::BootstrapToken,
-    pod_network, pods, secrets,
+    pod_network, pods, requirements, secrets,
     settings::{ControlPlane, Machine, Networks, Settings},
     units::USERS,
 };
@@ -225,7 +225,7 @@ impl Role<'_> {
 
     /// What a kubelet and kube-proxy need around them.
     fn pods(&mut self) {
-        self.install(&["conntrack", "ethtool", "ipset", "iptables"]);
+        self.install(requirements::packages(self.settings.version.minor));
         let modules = kernel_modules(self.kubernetes.proxy_mode);
         self.profile.kernel.modules.extend(modules.iter().map(|name| (*name).to_owned()));
         self.pod_network();

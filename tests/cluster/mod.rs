@@ -16,7 +16,8 @@ use kiln::kubernetes::arguments::AUDIT_FOLDER;
 use crate::support::{
     balancer::check_keepalived,
     cluster::{
-        Bench, ETCDCTL, KUBECTL, check_service, check_units, import, manifest, ready, until, write,
+        Bench, ETCDCTL, KUBECTL, check_kubelet, check_service, check_units, import, manifest,
+        ready, until, write,
     },
     guest::{Checks, Guest},
     qemu::alone,
@@ -60,6 +61,7 @@ fn check_cluster(bench: &Bench, names: [&'static str; 3]) {
     check_storage(&mut checks, &mut guest);
     check_units(&mut checks, names[1], &mut guest);
     check_units(&mut checks, names[2], &mut on_node);
+    check_kubelet(&mut checks, names[2], &mut on_node);
     print_times(&mut guest);
     let mut on_balancer = Guest::of(&balancer);
     check_units(&mut checks, names[0], &mut on_balancer);

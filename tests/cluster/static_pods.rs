@@ -8,8 +8,8 @@ use super::{check_access, check_storage, is_ready};
 use crate::support::{
     balancer::check_keepalived,
     cluster::{
-        Bench, KUBECTL, NODE_PORT, SERVICE, check_answers, check_units, import, manifest, ready,
-        until, write,
+        Bench, KUBECTL, NODE_PORT, SERVICE, check_answers, check_kubelet, check_units, import,
+        manifest, ready, until, write,
     },
     guest::{Checks, Guest},
     qemu::alone,
@@ -57,6 +57,8 @@ fn a_master_starts_the_control_plane_that_it_joins() {
     checks.mentions("pods stay off the master", &mut guest, &pods, "node-1");
     check_units(&mut checks, "the master", &mut guest);
     check_units(&mut checks, "the node", &mut on_node);
+    check_kubelet(&mut checks, "the master", &mut guest);
+    check_kubelet(&mut checks, "the node", &mut on_node);
     let mut on_balancer = Guest::of(&balancer);
     check_units(&mut checks, "the balancer", &mut on_balancer);
     check_keepalived(&mut checks, &mut on_balancer);

@@ -227,6 +227,15 @@ pub(crate) fn check_units(checks: &mut Checks<'_>, name: &str, guest: &mut Guest
     checks.prints(&format!("no unit of {name} failed"), guest, failed, "");
 }
 
+/// What a kubelet runs is there, and does what it is asked.
+pub(crate) fn check_kubelet(checks: &mut Checks<'_>, name: &str, guest: &mut Guest) {
+    let log = guest.run("journalctl --unit=kubelet.service --output=cat --no-pager --lines=2000");
+    let is_missing = |line: &&str| line.contains("executable file not found");
+    let complaint = log.text.lines().find(is_missing);
+    let knows = log.status == 0 && !log.text.is_empty() && complaint.is_none();
+    checks.that(&format!("the kubelet of {name} misses no program"), knows, &complaint);
+}
+
 /// Imports the test's container image on a node.
 pub(crate) fn import(checks: &mut Checks<'_>, name: &str, guest: &mut Guest) {
     let import = "ctr --namespace=k8s.io images import /dev/disk/by-id/virtio-medium0";
