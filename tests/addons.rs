@@ -251,6 +251,7 @@ fn a_build_begins_with_the_archives_of_its_add_ons() {
         "etcd-client",
         "etcd-server",
         "ethtool",
+        "findutils",
         "ipset",
         "iptables",
         "linux",

@@ -112,7 +112,7 @@ pub(crate) fn debs(containerd: &str) -> Vec<Deb> {
         Deb::new("containernetworking-plugins", "1.1.1+ds1-3", ""),
         Deb::new("etcd-server", "3.5.16-4", ""),
     ];
-    for name in ["conntrack", "etcd-client", "ethtool", "ipset", "iptables", "linux"] {
+    for name in ["conntrack", "etcd-client", "ethtool", "findutils", "ipset", "iptables", "linux"] {
         debs.push(Deb::new(name, "1.0-1", ""));
     }
     debs
