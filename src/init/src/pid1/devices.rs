@@ -25,6 +25,7 @@ use super::modules::{Loader, is_live};
 use crate::{
     console::say,
     error::{Result, Stop, While as _},
+    spent::Moment,
 };
 
 /// The kernel's own events; udev's are in group 2.
@@ -49,6 +50,8 @@ pub(super) struct Devices {
     coldplug: Option<Coldplug>,
     /// Modaliases of devices that appeared meanwhile; it sees most of them itself.
     appeared: BTreeSet<String>,
+    /// Of the processor, in [`Devices::wait`].
+    in_waits: Duration,
 }
 
 #[derive(Debug)]
@@ -104,7 +107,8 @@ impl Devices {
         )
         .during(task)?;
         rustix::net::bind(&socket, &SocketAddrNetlink::new(0, KERNEL_EVENTS)).during(task)?;
-        Ok(Self { socket, loader: None, coldplug: None, appeared: BTreeSet::new() })
+        let (appeared, in_waits) = (BTreeSet::new(), Duration::ZERO);
+        Ok(Self { socket, loader: None, coldplug: None, appeared, in_waits })
     }
 
     /// Loads those of the named modules that nobody has loaded yet.
@@ -145,6 +149,19 @@ impl Devices {
     /// Waits until something happened that may have brought what is waited for, and loads modules
     /// for what appears; false when the time is over.
     pub(super) fn wait(&mut self, deadline: &mut Deadline, what: &str) -> Result<bool> {
+        let begun = Moment::now();
+        let outcome = self.wait_until(deadline, what);
+        self.in_waits += begun.elapsed().processor;
+        outcome
+    }
+
+    /// This program's time on the processor while it waited: dozens of events that change nothing. A
+    /// wait is not longer for it.
+    pub(super) fn in_waits(&self) -> Duration {
+        self.in_waits
+    }
+
+    fn wait_until(&mut self, deadline: &mut Deadline, what: &str) -> Result<bool> {
         loop {
             let now = Instant::now();
             if now >= deadline.at {

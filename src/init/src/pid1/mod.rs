@@ -67,13 +67,13 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
         handoff.role,
         handoff.version,
         root.device,
-        steps.end("root opened")
+        steps.end("root opened", &devices)
     ));
     mounts::etc_overlay()?;
     let var = handoff.var_partition.as_ref().map(|uuid| uuid.to_ascii_lowercase());
     let var = root.blocks.into_iter().find(|block| var.is_some() && block.partition == var);
     let state = state::read(var.as_ref(), &mut devices)?;
-    steps.end("state read");
+    steps.end("state read", &devices);
     let own = [root.device, root.tree].into_iter().chain(var.map(|block| block.name));
     let machine = Machine::without(own.collect());
     let templates = read_templates(&handoff, Phase::Initramfs)?;
@@ -91,7 +91,7 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
         first_boot::decide(&facts).map(drop)
     };
     let found = search::find(&handoff, state.seed, machine, &mut devices, check)?;
-    steps.end("metadata searched");
+    steps.end("metadata searched", &devices);
     let machine_id = match found.replaces {
         Some(_) => state::new_machine_id()?,
         None => own_id,
@@ -109,10 +109,10 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
     })
     .or_stop()?;
     decision.instance.replaces = found.replaces.clone();
-    steps.end("decided");
+    steps.end("decided", &devices);
     report(&decision);
     write_host(&decision)?;
-    let total = steps.end("written");
+    let total = steps.end("written", &devices);
     say(format_args!("first boot done after {total} ({}), starting systemd", steps.own()));
     hand_over(&decision, &found, steps.list)?;
     modules::withdraw_from_kernel();
@@ -132,8 +132,9 @@ impl Steps {
     }
 
     /// Notes that a step has ended; the time since the start, for people.
-    fn end(&mut self, name: &str) -> String {
-        let total = self.started.elapsed();
+    fn end(&mut self, name: &str, devices: &Devices) -> String {
+        let mut total = self.started.elapsed();
+        total.processor = total.processor.saturating_sub(devices.in_waits());
         self.list.push(Step::new(name, total));
         format!("{:.2} s", total.wall.as_secs_f64())
     }

@@ -33,7 +33,7 @@ pub(crate) struct Summary {
 pub(crate) struct Step {
     step: String,
     after: f64,
-    /// Of these: on the processor for this program.
+    /// Of these: on the processor for this program, when it did not wait.
     own: f64,
 }
 
