@@ -70,8 +70,7 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
         steps.end("root opened", &devices)
     ));
     mounts::etc_overlay()?;
-    let var = handoff.var_partition.as_ref().map(|uuid| uuid.to_ascii_lowercase());
-    let var = root.blocks.into_iter().find(|block| var.is_some() && block.partition == var);
+    let var = handoff.var_partition.as_deref().and_then(state::partition);
     let state = state::read(var.as_ref(), &mut devices)?;
     steps.end("state read", &devices);
     let own = [root.device, root.tree].into_iter().chain(var.map(|block| block.name));

@@ -41,14 +41,12 @@ pub(super) struct Root {
     pub(super) device: String,
     /// Name of the hash tree's.
     pub(super) tree: String,
-    /// The block devices when the root's had appeared. Partitions of a disk appear together.
-    pub(super) blocks: Vec<Block>,
 }
 
 /// Finds the partitions of the command line's root hash, opens and mounts them.
 pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
     let root_hash = root_hash()?;
-    let ([data, tree], blocks) = find(devices, &root_hash)?;
+    let [data, tree] = find(devices, &root_hash)?;
     let superblock = read_superblock(&tree)?;
     let parameters = superblock.table(&data.number, &tree.number, &root_hash);
     devices.need(&["dm_mod", "dm_verity"])?;
@@ -65,7 +63,7 @@ pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
         "mounting the root of {}-{} from '{}'",
         handoff.cluster, handoff.role, data.name
     ))?;
-    Ok(Root { device: data.name, tree: tree.name, blocks })
+    Ok(Root { device: data.name, tree: tree.name })
 }
 
 fn root_hash() -> Result<RootHash> {
@@ -78,8 +76,8 @@ fn root_hash() -> Result<RootHash> {
     RootHash::parse(value).during(format_args!("kernel command line: '{ROOTHASH}='"))
 }
 
-/// Both partitions, and all devices there are by then; waits for them.
-fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<([Block; 2], Vec<Block>)> {
+/// Both partitions; waits for them.
+fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<[Block; 2]> {
     let wanted = root_hash.partitions();
     let mut deadline = Deadline::after(WAIT);
     loop {
@@ -88,7 +86,7 @@ fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<([Block; 2], Vec<
             blocks.iter().find(|block| block.partition.as_ref() == Some(uuid)).cloned()
         };
         if let (Some(data), Some(tree)) = (partition(&wanted[0]), partition(&wanted[1])) {
-            return Ok(([data, tree], blocks));
+            return Ok([data, tree]);
         }
         // Short: each character on a serial line costs an emulated processor time.
         if !devices.wait(&mut deadline, "the root's partitions")? {

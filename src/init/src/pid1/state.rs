@@ -9,7 +9,7 @@ use kiln_contract::path::STATE;
 use kiln_init::{first_boot::MachineId, metadata::Seed};
 
 use super::{
-    devices::{Block, Device, Devices},
+    devices::{Block, Device, Devices, block_devices},
     mounts,
 };
 use crate::{
@@ -27,6 +27,13 @@ const SEED_MAX: u64 = 32 << 20;
 pub(super) struct State {
     pub(super) machine_id: Option<MachineId>,
     pub(super) seed: Option<Seed>,
+}
+
+/// The partition with that UUID. It lies on the root's disk, whose partitions appear together, but
+/// one after another: whoever saw the root's has to look again, or the node would become another.
+pub(super) fn partition(uuid: &str) -> Option<Block> {
+    let uuid = Some(uuid.to_ascii_lowercase());
+    block_devices().into_iter().find(|block| block.partition == uuid)
 }
 
 /// Looks into the partition that keeps it, if there is one.
