@@ -51,8 +51,8 @@ impl Kind {
     ///
     /// Of the scheduler's versions, v1beta1 ended with 1.22, v1beta2 was from 1.22 to 1.27,
     /// v1beta3 from 1.23 to 1.28 (PR 119994), v1 begins with 1.25. AuthenticationConfiguration
-    /// is v1beta1 since 1.30 (feature gate StructuredAuthenticationConfiguration); the feature is
-    /// stable since 1.34, and a beta version stays for three minors after it is deprecated.
+    /// is v1beta1 since 1.30 (feature gate StructuredAuthenticationConfiguration, PR 123696), and
+    /// v1 since 1.34 (PR 131752).
     pub fn api_version(self, minor: Minor) -> Option<&'static str> {
         let minor = minor.get();
         match self {
@@ -65,7 +65,8 @@ impl Kind {
             Self::AuditPolicy => Some("audit.k8s.io/v1"),
             Self::Encryption => Some("apiserver.config.k8s.io/v1"),
             Self::Authentication if minor < 30 => None,
-            Self::Authentication => Some("apiserver.config.k8s.io/v1beta1"),
+            Self::Authentication if minor < 34 => Some("apiserver.config.k8s.io/v1beta1"),
+            Self::Authentication => Some("apiserver.config.k8s.io/v1"),
         }
     }
 
