@@ -30,7 +30,7 @@ use serde_json::Value;
 use crate::support::{
     files::Planned,
     qemu::repository,
-    secrets::{encryption_key, token},
+    secrets::{encryption_keys, token},
 };
 
 /// The cluster of `tests/failover` with another minor.
@@ -52,7 +52,7 @@ const HOSTS: [(&str, &str); 3] =
 
 /// Every text that Kiln or its overlays give a host, its secrets among them.
 fn texts(planned: &Planned, role: &str, host: &str) -> Vec<(String, String)> {
-    let secrets = role::secrets(planned.cluster(), role, &token(), &encryption_key());
+    let secrets = role::secrets(planned.cluster(), role, &token(), &encryption_keys());
     let secrets =
         secrets.into_iter().map(|file| (file.path, String::from_utf8(file.content).unwrap()));
     planned.texts(role, host).into_iter().chain(secrets).collect()

@@ -3,6 +3,8 @@
 //!
 //! Every field is checked against [`super::kinds`], so that none can be misspelt or too new.
 
+use std::collections::BTreeSet;
+
 use super::{
     arguments::{RUNTIME_ENDPOINT, VOLUME_PLUGINS, taint},
     document::{Value, map, texts},
@@ -199,22 +201,47 @@ pub enum Cipher {
     Aescbc,
 }
 
-/// The key that secrets are encrypted with.
+/// A key of secrets in etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncryptionKey {
-    cipher: Cipher,
     name: String,
     base64: Secret,
+}
+
+/// The keys of secrets in etcd: the first one encrypts, each of them decrypts. What was written
+/// names its key, so no two have one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncryptionKeys {
+    cipher: Cipher,
+    keys: Vec<EncryptionKey>,
+}
+
+impl EncryptionKeys {
+    /// # Errors
+    /// There is none, or one comes twice.
+    pub fn new(cipher: Cipher, keys: Vec<EncryptionKey>) -> Result<Self, Complaint> {
+        if keys.is_empty() {
+            return Err(Complaint::new("there is no encryption key", "make it of 32 random bytes"));
+        }
+        let mut names = BTreeSet::new();
+        match keys.iter().find(|key| !names.insert(&key.name)) {
+            None => Ok(Self { cipher, keys }),
+            Some(key) => Err(Complaint::new(
+                format!("encryption key '{}' comes twice", key.name),
+                "leave one of them out",
+            )),
+        }
+    }
 }
 
 impl EncryptionKey {
     /// # Errors
     /// The key is not the base64 form of 32 bytes, or its name is none.
-    pub fn new(cipher: Cipher, name: &str, base64: &Secret) -> Result<Self, Complaint> {
+    pub fn new(name: &str, base64: &Secret) -> Result<Self, Complaint> {
         use base64::{Engine as _, engine::general_purpose::STANDARD};
         let name = crate::names::label(name)?;
         match STANDARD.decode(base64.reveal()) {
-            Ok(bytes) if bytes.len() == 32 => Ok(Self { cipher, name, base64: base64.clone() }),
+            Ok(bytes) if bytes.len() == 32 => Ok(Self { name, base64: base64.clone() }),
             _ => Err(Complaint::new(
                 format!("encryption key '{name}' is not 32 bytes in base64"),
                 "make it of 32 random bytes",
@@ -223,15 +250,18 @@ impl EncryptionKey {
     }
 }
 
-/// The file that names the key. `identity` last: what was written before stays readable.
-pub fn encryption(settings: &Settings, key: &EncryptionKey) -> Value {
-    let cipher = match key.cipher {
+/// The file with the keys. `identity` last: what was written before stays readable.
+pub fn encryption(settings: &Settings, keys: &EncryptionKeys) -> Value {
+    let cipher = match keys.cipher {
         Cipher::Secretbox => "secretbox",
         Cipher::Aescbc => "aescbc",
     };
-    let entry = map([("name", key.name.as_str().into()), ("secret", key.base64.reveal().into())]);
+    let entry = |key: &EncryptionKey| {
+        map([("name", key.name.as_str().into()), ("secret", key.base64.reveal().into())])
+    };
+    let entries: Vec<Value> = keys.keys.iter().map(entry).collect();
     let providers =
-        vec![map([(cipher, map([("keys", vec![entry].into())]))]), map([("identity", map([]))])];
+        vec![map([(cipher, map([("keys", entries.into())]))]), map([("identity", map([]))])];
     let rule = map([("resources", texts(["secrets"])), ("providers", providers.into())]);
     begin(Kind::Encryption, settings).with("resources", vec![rule])
 }
@@ -241,9 +271,13 @@ pub(crate) mod tests {
     use super::*;
     use crate::kubernetes::{settings::tests::settings, version::Minor};
 
-    pub(crate) fn encryption_key() -> EncryptionKey {
+    fn key(name: &str) -> EncryptionKey {
         let key = Secret::new("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=");
-        EncryptionKey::new(Cipher::Secretbox, "key-1", &key).unwrap()
+        EncryptionKey::new(name, &key).unwrap()
+    }
+
+    pub(crate) fn encryption_keys() -> EncryptionKeys {
+        EncryptionKeys::new(Cipher::Secretbox, vec![key("key-1")]).unwrap()
     }
 
     fn everything(settings: &Settings) -> Vec<(Kind, Value)> {
@@ -253,7 +287,7 @@ pub(crate) mod tests {
             (Kind::KubeProxy, proxy(settings)),
             (Kind::Scheduler, scheduler(settings)),
             (Kind::AuditPolicy, audit_policy(settings)),
-            (Kind::Encryption, encryption(settings, &encryption_key())),
+            (Kind::Encryption, encryption(settings, &encryption_keys())),
         ];
         if settings.version.minor.get() >= 32 {
             all.push((Kind::Authentication, authentication(settings)));
@@ -291,7 +325,21 @@ pub(crate) mod tests {
 
     #[test]
     fn an_encryption_key_has_32_bytes() {
-        let bad = EncryptionKey::new(Cipher::Aescbc, "k", &Secret::new("c2hvcnQ=")).unwrap_err();
+        let bad = EncryptionKey::new("k", &Secret::new("c2hvcnQ=")).unwrap_err();
         assert_eq!(bad.what, "encryption key 'k' is not 32 bytes in base64");
+    }
+
+    #[test]
+    fn encryption_keys_have_an_order_and_names_of_their_own() {
+        let keys = |names: &[&str]| {
+            EncryptionKeys::new(Cipher::Secretbox, names.iter().copied().map(key).collect())
+        };
+        assert_eq!(keys(&[]).unwrap_err().what, "there is no encryption key");
+        let twice = keys(&["a", "b", "a"]).unwrap_err();
+        assert_eq!(twice.what, "encryption key 'a' comes twice");
+        let keys = keys(&["new", "old"]).unwrap();
+        let text = encryption(&settings("v1.20.2"), &keys).to_string();
+        let places = ["name: new", "name: old", "identity: {}"].map(|it| text.find(it).unwrap());
+        assert!(places.is_sorted(), "{text}");
     }
 }

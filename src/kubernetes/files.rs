@@ -37,7 +37,7 @@ impl std::fmt::Debug for File {
 #[derive(Debug, Clone, Copy)]
 pub struct Secrets<'a> {
     pub token: &'a BootstrapToken,
-    pub encryption: &'a configs::EncryptionKey,
+    pub encryption: &'a configs::EncryptionKeys,
 }
 
 fn file(path: impl Into<String>, text: impl ToString) -> File {
@@ -174,13 +174,13 @@ fn kubelet(
 mod tests {
     use super::*;
     use crate::kubernetes::{
-        configs::tests::encryption_key, kubeconfig::tests::token, settings::tests::settings,
+        configs::tests::encryption_keys, kubeconfig::tests::token, settings::tests::settings,
         version::Minor,
     };
 
     fn all() -> Vec<(Minor, File)> {
-        let (token, key) = (token(), encryption_key());
-        let secrets = Some(Secrets { token: &token, encryption: &key });
+        let (token, keys) = (token(), encryption_keys());
+        let secrets = Some(Secrets { token: &token, encryption: &keys });
         let mut all = Vec::new();
         for minor in Minor::all() {
             for control_plane in [ControlPlane::Systemd, ControlPlane::StaticPods] {
@@ -225,9 +225,9 @@ mod tests {
     #[test]
     fn without_secrets_everything_else_is_the_same() {
         let settings = settings("v1.34.0");
-        let (token, key) = (token(), encryption_key());
+        let (token, keys) = (token(), encryption_keys());
         for machine in [Machine::Node, Machine::ControlPlane] {
-            let secrets = Secrets { token: &token, encryption: &key };
+            let secrets = Secrets { token: &token, encryption: &keys };
             let mut all = files(&settings, machine, Some(secrets));
             all.retain(|file| file.secret.is_none());
             assert_eq!(all, files(&settings, machine, None));

@@ -12,7 +12,7 @@ use super::{
     MASTER, NODE,
     arguments::kernel_modules,
     bootstrap, bring_up,
-    configs::EncryptionKey,
+    configs::EncryptionKeys,
     etcd, files,
     flags::Component,
     kubeconfig::BootstrapToken,
@@ -124,13 +124,13 @@ pub fn secrets(
     cluster: &Cluster,
     role: &str,
     token: &BootstrapToken,
-    key: &EncryptionKey,
+    keys: &EncryptionKeys,
 ) -> Vec<NodeFile> {
     let (Some(settings), Some(machine)) = (settings(cluster, role), machine(role)) else {
         return Vec::new();
     };
     let generated =
-        files::files(&settings, machine, Some(files::Secrets { token, encryption: key }));
+        files::files(&settings, machine, Some(files::Secrets { token, encryption: keys }));
     let mut secrets: Vec<NodeFile> = generated
         .into_iter()
         .filter_map(|file| Some(secret(&file.path, file.mode, file.secret?, file.text)))

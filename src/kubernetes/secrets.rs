@@ -10,12 +10,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{
-    configs::{Cipher, EncryptionKey},
-    kubeconfig::BootstrapToken,
-    role,
-    settings::Secret,
-};
+use super::{configs::EncryptionKeys, kubeconfig::BootstrapToken, role, settings::Secret};
 use crate::{
     cluster::{Cluster, Delivery},
     pki::{
@@ -54,8 +49,8 @@ pub fn files(
     let role = role_of(cluster, scope);
     if role::has_secrets(role) {
         let (token, _) = token::read_valid(material, now)?;
-        let key = encryption::read(material)?;
-        files.extend(role::secrets(cluster, role, &token, &key));
+        let keys = encryption::read(material)?;
+        files.extend(role::secrets(cluster, role, &token, &keys));
     }
     files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
@@ -150,9 +145,8 @@ fn paths(cluster: &Cluster, scope: &Scope) -> Vec<Place> {
     // Only where they lie is asked, so any of their form will do.
     let token = Secret::new("aaaaaa.aaaaaaaaaaaaaaaa");
     let token = BootstrapToken::parse(&token, "2000-01-01T00:00:00Z").expect("a token's form");
-    let key = Secret::new(encryption::text(&[0; 32]).trim_end());
-    let key = EncryptionKey::new(Cipher::Secretbox, "any", &key).expect("a key's form");
-    let generated = role::secrets(cluster, role_of(cluster, scope), &token, &key).into_iter();
+    let keys: EncryptionKeys = encryption::parse(&encryption::text(&[0; 32])).expect("their form");
+    let generated = role::secrets(cluster, role_of(cluster, scope), &token, &keys).into_iter();
     paths.extend(generated.map(|file| Place {
         path: file.path,
         kind: file.kind,

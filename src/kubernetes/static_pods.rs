@@ -42,7 +42,7 @@ mod tests {
     use super::*;
     use crate::{
         kubernetes::{
-            configs::tests::encryption_key,
+            configs::tests::encryption_keys,
             fixture::{STATIC_PODS, SYSTEMD, planned},
             kubeconfig::tests::token,
             role,
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn what_a_kubelet_joins_with_is_in_no_plan_and_calls_the_virtual_address() {
         let plan = planned(STATIC_PODS, "master");
-        let secrets = role::secrets(&plan.cluster, "master", &token(), &encryption_key());
+        let secrets = role::secrets(&plan.cluster, "master", &token(), &encryption_keys());
         let paths: Vec<&str> = secrets.iter().map(|file| file.path.as_str()).collect();
         let expected = [
             "/etc/kubernetes/bootstrap-kubelet.conf",

@@ -19,7 +19,7 @@ use kiln::kubernetes::{
 use crate::support::{
     cluster::Bench,
     qemu::repository,
-    secrets::{encryption_key, token},
+    secrets::{encryption_keys, token},
 };
 
 fn settings() -> Settings {
@@ -67,7 +67,7 @@ fn every_flag_is_one_that_the_program_has() {
 fn generated(machine: Machine, name: &str, changes: &[(&str, &str)]) -> String {
     let mut settings = settings();
     settings.control_plane = ControlPlane::StaticPods;
-    let secrets = Secrets { token: &token(), encryption: &encryption_key() };
+    let secrets = Secrets { token: &token(), encryption: &encryption_keys() };
     let files = files(&settings, machine, Some(secrets));
     let file = files.into_iter().find(|file| file.path.ends_with(name)).unwrap();
     changes.iter().fold(file.text, |text, (from, to)| {

@@ -24,7 +24,7 @@ use kiln::kubernetes::{
 
 use crate::support::{
     files::Planned,
-    secrets::{encryption_key, token},
+    secrets::{encryption_keys, token},
 };
 
 fn settings(minor: Minor, control_plane: ControlPlane) -> Settings {
@@ -50,7 +50,7 @@ fn settings(minor: Minor, control_plane: ControlPlane) -> Settings {
 }
 
 fn generated(settings: &Settings, machine: Machine) -> Vec<File> {
-    files(settings, machine, Some(Secrets { token: &token(), encryption: &encryption_key() }))
+    files(settings, machine, Some(Secrets { token: &token(), encryption: &encryption_keys() }))
 }
 
 /// The machines of a golden file, by their titles.
