@@ -39,7 +39,7 @@ pub fn kubeconfig(settings: &Settings) -> String {
         .to_string()
 }
 
-/// Neither unit needs more of its machine than the network and its key.
+/// No unit needs more of its machine than the network, its key and containerd's socket.
 const SANDBOX: [Setting; 16] = [
     ("LockPersonality", "yes"),
     ("NoNewPrivileges", "yes"),
@@ -120,6 +120,8 @@ pub fn images_unit() -> String {
         .set("Type", "oneshot")
         .set("RemainAfterExit", "yes")
         .set("ExecStart", format_args!("/bin/sh {LOADER} {IMAGES}"))
+        .set("PrivateNetwork", "yes")
+        .set_all(&SANDBOX)
         .wanted()
 }
 

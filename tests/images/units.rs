@@ -44,10 +44,11 @@ const LIMITS: [(&str, u32); 21] = [
     // Both change the kernel's network: addresses the one, tables and sysctls the other.
     ("keepalived.service", 35),
     ("kube-proxy.service", 52),
-    // Root, because the key that they call the API with is root's.
+    // Root, because the key that they call the API with is root's, or containerd's socket.
     ("kiln-api.service", 56),
     ("kiln-approve.service", 56),
     ("kiln-bring-up.service", 56),
+    ("kiln-images.service", 56),
     // Root, who writes what metadata decides, wherever in the machine that is.
     ("kiln-init.service", 72),
     ("kiln-interfaces.service", 72),
@@ -58,7 +59,6 @@ const LIMITS: [(&str, u32); 21] = [
     ("kiln-state.service", 72),
     // Who may start containers, or tell containerd to, is the machine's master anyway.
     ("containerd.service", 100),
-    ("kiln-images.service", 100),
     ("kubelet.service", 100),
 ];
 
