@@ -28,7 +28,9 @@ use crate::{cluster::Cidr, yaml::fields::Complaint};
 pub enum PerHost {
     Address,
     Hostname,
-    /// Where the members of etcd serve clients; always by TLS.
+    /// Where etcd serves this host; always by TLS. A member asks itself: an API server has some
+    /// seventy clients of etcd, each of which would connect to every member and ask them in turn.
+    /// docs/decisions/0006-own-member-of-etcd.md
     EtcdServers,
 }
 
@@ -52,7 +54,8 @@ impl fmt::Display for PerHost {
             Self::Hostname => f.write_str("{{ hostname }}"),
             Self::EtcdServers => write!(
                 f,
-                "https://{{{{ peers.etcd | map(attribute='address') | join(':{CLIENT_PORT},https://') }}}}:{CLIENT_PORT}"
+                "https://{{{{ (peers.etcd | selectattr('address', 'eq', network.address) | list or peers.etcd) \
+                 | map(attribute='address') | join(':{CLIENT_PORT},https://') }}}}:{CLIENT_PORT}"
             ),
         }
     }
@@ -242,6 +245,22 @@ pub(crate) mod tests {
             programs: "/usr/bin".to_owned(),
             extra: BTreeMap::new(),
         }
+    }
+
+    #[test]
+    fn a_member_of_etcd_asks_itself_and_others_ask_all() {
+        let mut engine = kiln_init::template::Engine::new();
+        engine.add("servers", &PerHost::EtcdServers.to_string()).unwrap();
+        let etcd = serde_json::json!([
+            { "name": "m1", "address": "10.0.0.1" }, { "name": "m2", "address": "10.0.0.2" },
+        ]);
+        let servers = |own: &str| {
+            let values =
+                serde_json::json!({ "network": { "address": own }, "peers": { "etcd": etcd } });
+            engine.render("servers", &values).unwrap_or_else(|error| panic!("{}", error.message))
+        };
+        assert_eq!(servers("10.0.0.2"), "https://10.0.0.2:2379");
+        assert_eq!(servers("10.0.0.3"), "https://10.0.0.1:2379,https://10.0.0.2:2379");
     }
 
     fn complaints(machine: Machine, change: impl FnOnce(&mut Settings)) -> Vec<String> {

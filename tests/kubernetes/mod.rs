@@ -135,7 +135,8 @@ fn what_first_boot_makes_of_templates_is_yaml_with_the_host_s_address() {
             { "name": "k8s-master-2", "address": "192.168.31.26" },
         ] },
     });
-    let servers = "https://192.168.31.24:2379,https://192.168.31.26:2379";
+    // Of a member its own.
+    let servers = "https://192.168.31.24:2379";
     for minor in Minor::all() {
         for (title, machine, settings) in machines(minor) {
             for file in generated(&settings, machine) {
@@ -165,7 +166,7 @@ fn what_first_boot_makes_of_templates_is_yaml_with_the_host_s_address() {
 }
 
 #[test]
-fn an_api_server_calls_the_members_of_etcd_that_a_seed_adds_to_those_of_the_image() {
+fn an_api_server_calls_its_own_member_of_etcd_or_all_that_image_or_seed_know() {
     for (folder, host, path) in [
         ("tests/failover", "k8s-master-1", HOST_ENV),
         ("tests/static-pods", "master-1", "/etc/kubernetes/manifests/kube-apiserver.yaml"),
@@ -178,8 +179,9 @@ fn an_api_server_calls_the_members_of_etcd_that_a_seed_adds_to_those_of_the_imag
                 + "  a: { role: master, address: 192.168.31.201 }\n"
                 + "  b: { role: master, address: 192.168.31.202 }\n"
         });
-        let servers = |meta_data: &serde_json::Value| -> Vec<String> {
-            let text = &image.booted("master", meta_data).unwrap()[path];
+        let servers = |meta_data: &serde_json::Value, address: &str| -> Vec<String> {
+            let address = address.parse().unwrap();
+            let text = &image.booted_at("master", meta_data, address).unwrap()[path];
             let line = text.lines().find(|line| line.contains(":2379")).unwrap();
             line.split("https://")
                 .skip(1)
@@ -188,10 +190,13 @@ fn an_api_server_calls_the_members_of_etcd_that_a_seed_adds_to_those_of_the_imag
         };
         let known: Vec<String> =
             etcd::members(image.cluster()).map(|(_, address)| address.to_string()).collect();
-        assert_eq!(servers(&serde_json::json!({ "local-hostname": "c" })), known, "{folder}");
-        assert_eq!(servers(&image.meta_data(host)), known, "{folder}");
+        let (nobody, alone) = ("192.168.31.250", serde_json::json!({ "local-hostname": "c" }));
+        assert_eq!(servers(&alone, nobody), known, "{folder}");
+        assert_eq!(servers(&image.meta_data(host), &known[0]), known[..1], "{folder}");
         let more = ["192.168.31.201", "192.168.31.202"].map(str::to_owned);
-        assert_eq!(servers(&newer.meta_data("a")), [known, more.to_vec()].concat(), "{folder}");
+        let seed = newer.meta_data("a");
+        assert_eq!(servers(&seed, &more[0]), more[..1], "{folder}");
+        assert_eq!(servers(&seed, nobody), [known, more.to_vec()].concat(), "{folder}");
     }
 }
 

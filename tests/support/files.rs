@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The workspace of the repository, as its images would have it: plans and rendered files.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use kiln::{
     cluster::Cluster,
@@ -107,11 +107,22 @@ impl Planned {
         meta_data: &serde_json::Value,
     ) -> Result<BTreeMap<String, String>, String> {
         let (_, host) = self.cluster().hosts_of(role).next().expect("a host of the role");
+        self.booted_at(role, meta_data, host.address.address)
+    }
+
+    /// The same on a host with that address.
+    pub(crate) fn booted_at(
+        &self,
+        role: &str,
+        meta_data: &serde_json::Value,
+        address: Ipv4Addr,
+    ) -> Result<BTreeMap<String, String>, String> {
+        let (_, host) = self.cluster().hosts_of(role).next().expect("a host of the role");
         let role = Role::of(self.plan(role), &self.workspace).unwrap();
         let values = sample_of(&role.handoff, meta_data).map_err(|error| error.to_string())?;
         let network = NetworkValues {
             interface: "eth0".to_owned(),
-            address: host.address.address.to_string(),
+            address: address.to_string(),
             prefix: host.address.prefix,
             mac: "52:54:00:12:34:56".to_owned(),
         };
