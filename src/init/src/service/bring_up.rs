@@ -11,7 +11,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kiln_contract::API_PORT;
@@ -36,16 +36,19 @@ pub(crate) fn apply(folder: &str) -> Result<()> {
     insist(&["apply", "--recursive", &format!("--filename={folder}")])
 }
 
-/// Runs kubectl until it succeeds.
+/// Runs kubectl until it succeeds, for a third of the time at most: on a slow machine it takes from
+/// the API server what that one is not ready for want of.
 fn insist(arguments: &[&str]) -> Result<()> {
     let mut last = String::new();
+    let mut begun = Instant::now();
     while let Some(complaint) = complaint_of(arguments)? {
         // The same again is no news.
         if complaint != last {
             println!("waiting: {complaint}");
             last = complaint;
         }
-        thread::sleep(AGAIN);
+        thread::sleep(AGAIN.max(2 * begun.elapsed()));
+        begun = Instant::now();
     }
     Ok(())
 }
