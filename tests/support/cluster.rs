@@ -96,10 +96,17 @@ impl Bench {
             network: self.hub.cable(),
             credentials: guest::credentials(),
             port: true,
-            cpus: if host.role == "master" { cpus_of_busy() } else { CPUS },
+            cpus: self.cpus(&host.role),
             memory,
             ..Spec::new(&disk)
         }
+    }
+
+    /// Emulated processors of a machine. Several masters have more work than the host has processors:
+    /// with two each, one would spin while it waits for the other, which the host has put aside.
+    fn cpus(&self, role: &str) -> u32 {
+        let n_masters = self.cluster.hosts.values().filter(|host| host.role == "master").count();
+        if role == "master" && n_masters == 1 { cpus_of_busy() } else { CPUS }
     }
 
     fn seed(&self, name: &str) -> seed::Files {
