@@ -128,8 +128,9 @@ fn units_that_run(root: &Path) -> BTreeSet<String> {
     let own = names(&shipped)
         .into_iter()
         .filter(|name| name.starts_with("kiln-") && !name.ends_with(".d"));
-    let wants = names(&enabled).into_iter().filter(|name| name.ends_with(".wants"));
-    own.chain(wants.flat_map(|folder| names(&enabled.join(folder)))).collect()
+    let is_list = |name: &String| name.ends_with(".wants") || name.ends_with(".requires");
+    let lists = names(&enabled).into_iter().filter(is_list);
+    own.chain(lists.flat_map(|folder| names(&enabled.join(folder)))).collect()
 }
 
 fn names(folder: &Path) -> Vec<String> {
