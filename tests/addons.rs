@@ -26,8 +26,13 @@ use crate::support::{
 
 /// The repository's workspace, with a cluster that runs these add-ons.
 fn planned(version: &str, addons: &str) -> Vec<Plan> {
-    let workspace = sys::workspace::load(repository()).unwrap();
     let network = if addons.contains("flannel") { "flannel" } else { "routed" };
+    planned_with(version, addons, network)
+}
+
+/// The same with that network of the pods.
+fn planned_with(version: &str, addons: &str, network: &str) -> Vec<Plan> {
+    let workspace = sys::workspace::load(repository()).unwrap();
     let cluster = format!(
         "schema: 1\nname: c\nversion: '1'\n\
          kubernetes: {{ version: {version}, binaries: up, proxy-mode: iptables, network: {network}, addons: [{addons}] }}\n\
@@ -176,6 +181,16 @@ fn each_network_of_the_pods_changes_what_it_must() {
     );
     let unit = file(&routed, "master", manager).unwrap();
     assert!(unit.contains("--allocate-node-cidrs=false") && !unit.contains("mask-size"));
+    // What somebody else brings has a place, and whoever starts pods waits for it.
+    let none = planned_with("v1.30.0", "coredns", "none");
+    assert_eq!(file(&none, "node", conflist), None);
+    let added = file(&none, "node", "/opt/cni/bin").unwrap();
+    assert_eq!(added, "Symlink(\"/usr/lib/cni\")");
+    let mount = file(&none, "node", "/usr/lib/systemd/system/usr-lib-cni.mount").unwrap();
+    assert!(mount.contains("RequiredBy=containerd.service"), "{mount}");
+    let services = &plan_of(&none, "node").profile.services;
+    assert!(services.enable.contains("usr-lib-cni.mount"));
+    assert_eq!(file(&routed, "node", "/opt/cni/bin"), None);
     let cluster = &flannel[0].cluster;
     assert!(!cluster.hosts["n1"].vars.contains_key("pod_range"));
     let seed = kiln::seed::files(cluster, "m1").unwrap();

@@ -10,7 +10,9 @@
 //! `flannel` wraps the pods' packets in packets between the nodes, for networks that refuse the
 //! routes. Its daemon is an add-on; the controller-manager gives each node its range.
 //!
-//! `none` leaves the network to whoever brings one; ranges are given out as with `flannel`.
+//! `none` leaves the network to whoever brings one; ranges are given out as with `flannel`. What
+//! brings one is a DaemonSet that copies plugins to `/opt/cni/bin` of its host, so that place leads
+//! to the plugins' folder and takes files until the machine restarts.
 
 use std::net::Ipv4Addr;
 
@@ -21,6 +23,7 @@ use super::settings::ProxyMode;
 use crate::{
     cluster::{Cidr, Cluster, Networks},
     profile::FileContent,
+    systemd::Unit,
 };
 
 /// Configuration of the network plugins, as first boot's template.
@@ -32,6 +35,15 @@ pub const FLANNEL: &str = "flannel";
 /// Flannel's plugin, which Debian does not have. The add-on puts it where the link leads.
 const PLUGIN: &str = "/usr/lib/cni/flannel";
 const PLUGIN_TARGET: &str = "/run/flannel/cni/flannel";
+
+/// Where containerd looks for plugins: Debian's place.
+const PLUGINS: &str = "/usr/lib/cni";
+/// Where everybody else's plugins are put.
+const ADDED: &str = "/opt/cni/bin";
+/// What systemd calls the mount on [`PLUGINS`].
+const MOUNT: &str = "usr-lib-cni.mount";
+const UPPER: &str = "/run/cni/plugins";
+const WORK: &str = "/run/cni/plugins.work";
 
 /// Who connects the pods of different nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -59,6 +71,8 @@ pub struct Parts {
     pub files: Vec<(&'static str, FileContent)>,
     pub modules: &'static [&'static str],
     pub rules: &'static [&'static str],
+    /// A unit of Kiln's own with its text.
+    pub unit: Option<(&'static str, String)>,
 }
 
 pub fn parts(network: PodNetwork, cluster: &Cluster, node_prefix: u8) -> Parts {
@@ -75,9 +89,44 @@ pub fn parts(network: PodNetwork, cluster: &Cluster, node_prefix: u8) -> Parts {
             modules: &["vxlan"],
             // The kernel's own default for the port, which flannel takes too.
             rules: &["udp 8472 from hosts"],
+            unit: None,
         },
-        PodNetwork::None => Parts::default(),
+        PodNetwork::None => Parts {
+            files: vec![
+                (ADDED, FileContent::Symlink(PLUGINS.to_owned())),
+                ("/usr/lib/tmpfiles.d/kiln-cni.conf", FileContent::Text(folders())),
+            ],
+            unit: Some((MOUNT, writable())),
+            ..Parts::default()
+        },
     }
+}
+
+/// The folders of the mount, as tmpfiles.d(5) makes them.
+fn folders() -> String {
+    [UPPER, WORK].map(|path| format!("d {path} 0755 root root -\n")).concat()
+}
+
+/// The plugins of the image, and in front of them those that somebody adds: in memory, as is the
+/// configuration that names them.
+fn writable() -> String {
+    Unit::new("Network plugins of the image, and those that are added")
+        .set("DefaultDependencies", "no")
+        .set("Requires", "systemd-tmpfiles-setup.service")
+        .set("After", "systemd-tmpfiles-setup.service")
+        .set("Before", "containerd.service umount.target")
+        .set("Conflicts", "umount.target")
+        .section("Mount")
+        .set("What", "overlay")
+        .set("Where", PLUGINS)
+        .set("Type", "overlay")
+        .set(
+            "Options",
+            format_args!("nodev,nosuid,lowerdir={PLUGINS},upperdir={UPPER},workdir={WORK}"),
+        )
+        .section("Install")
+        .set("RequiredBy", "containerd.service")
+        .text()
 }
 
 /// A bridge whose host is the pods' gateway; `hairpin` lets a pod reach itself by its service.

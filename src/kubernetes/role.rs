@@ -245,6 +245,9 @@ impl Role<'_> {
         }
         self.profile.kernel.modules.extend(parts.modules.iter().map(|name| (*name).to_owned()));
         self.allow(parts.rules);
+        if let Some((name, text)) = parts.unit {
+            self.unit(name, text);
+        }
     }
 
     /// Files and services of the programs themselves, but for what is secret.

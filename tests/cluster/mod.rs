@@ -11,7 +11,7 @@ mod static_pods;
 use std::{collections::BTreeSet, net::Ipv4Addr, time::Instant};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use kiln::kubernetes::arguments::AUDIT_FOLDER;
+use kiln::{cluster::Cidr, kubernetes::arguments::AUDIT_FOLDER};
 
 use crate::support::{
     balancer::check_keepalived,
@@ -57,7 +57,9 @@ fn check_cluster(bench: &Bench, names: [&'static str; 3]) {
     until(&mut guest, &format!("{KUBECTL} get pods --no-headers"), is_running);
     println!("a pod runs {} s after the start", started.elapsed().as_secs());
     check_service(&mut checks, &mut guest, &bench.address(names[2]));
-    check_access(bench, &mut checks, &mut guest, names[2]);
+    let range = bench.cluster.pod_range(&bench.cluster.hosts[names[2]]);
+    let range = range.expect("a range of the node's own");
+    check_access(bench, &mut checks, &mut guest, range);
     check_storage(&mut checks, &mut guest);
     check_units(&mut checks, names[1], &mut guest);
     check_units(&mut checks, names[2], &mut on_node);
@@ -83,15 +85,14 @@ fn is_ready(line: &str) -> bool {
     line.split_ascii_whitespace().nth(1) == Some("Ready")
 }
 
-/// Who gets where, and who does not: with a pod on `node`, asked from a master.
-fn check_access(bench: &Bench, checks: &mut Checks<'_>, guest: &mut Guest, node: &str) {
+/// Who gets where, and who does not: with a pod on a node of this range, asked from a master.
+fn check_access(bench: &Bench, checks: &mut Checks<'_>, guest: &mut Guest, range: Cidr) {
     let cluster = &bench.cluster;
     checks.mentions("logs", guest, &format!("{KUBECTL} logs deployment/web"), "serving");
     let exec = format!("{KUBECTL} exec deployment/web -- /busybox id -u");
     checks.prints("exec", guest, &exec, "65534");
     let own =
         guest.run(&format!("{KUBECTL} get pods --output=jsonpath='{{.items[*].status.podIP}}'"));
-    let range = cluster.pod_range(&cluster.hosts[node]).expect("a range of its pods' own");
     let is_inside = own.text.parse().is_ok_and(|address: Ipv4Addr| range.contains(address));
     checks.that("the pod's address is of its host's range", is_inside, &(range, own));
     let anonymous = format!(

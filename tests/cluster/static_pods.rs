@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The smallest cluster with `control-plane: static-pods` (`tests/static-pods`): a kubelet starts the
-//! API server that it joins by.
+//! API server that it joins by. Its network is nobody's (`network: none`) until the test does on
+//! each host what a DaemonSet would do there.
 
 use std::time::Instant;
+
+use kiln::cluster::Cidr;
+use serde_json::json;
 
 use super::{check_access, check_storage, is_ready};
 use crate::support::{
@@ -31,6 +35,9 @@ fn a_master_starts_the_control_plane_that_it_joins() {
     let mut checks = Checks::new("static pods");
     let (mut guest, mut on_node) = (Guest::of(&master), Guest::of(&node));
     write(&mut guest, "/run/admin.conf", &bench.admin());
+    let ranges = [NAMES[1], NAMES[2]].map(|name| range_of(&mut guest, name));
+    connect(&mut checks, &mut guest, ranges[0], (ranges[1], &bench.address(NAMES[2])));
+    connect(&mut checks, &mut on_node, ranges[1], (ranges[0], &bench.address(NAMES[1])));
     for name in &NAMES[1..] {
         let node = format!("{KUBECTL} get node {name} --no-headers");
         until(&mut guest, &node, is_ready);
@@ -52,7 +59,7 @@ fn a_master_starts_the_control_plane_that_it_joins() {
     check_answers(&mut checks, &mut guest, SERVICE);
     let port = format!("{}:{NODE_PORT}", bench.address(NAMES[2]));
     check_answers(&mut checks, &mut guest, &port);
-    check_access(&bench, &mut checks, &mut guest, NAMES[2]);
+    check_access(&bench, &mut checks, &mut guest, ranges[1]);
     check_storage(&mut checks, &mut guest);
     checks.mentions("pods stay off the master", &mut guest, &pods, "node-1");
     check_units(&mut checks, "the master", &mut guest);
@@ -63,6 +70,35 @@ fn a_master_starts_the_control_plane_that_it_joins() {
     check_units(&mut checks, "the balancer", &mut on_balancer);
     check_keepalived(&mut checks, &mut on_balancer);
     checks.finish();
+}
+
+/// The range that the controller-manager gave to a node, which has no network yet.
+fn range_of(guest: &mut Guest, name: &str) -> Cidr {
+    let range = format!("{KUBECTL} get node {name} --output=jsonpath={{.spec.podCIDR}}");
+    let range = until(guest, &range, |range| range.parse::<Cidr>().is_ok());
+    range.parse().expect("a range")
+}
+
+/// Brings a network to a host by a plugin of another name, as a DaemonSet's container does that has
+/// `/opt/cni/bin` and `/etc/cni/net.d` of its host.
+fn connect(checks: &mut Checks<'_>, guest: &mut Guest, own: Cidr, other: (Cidr, &str)) {
+    let config = json!({
+        "cniVersion": "0.4.0",
+        "name": "brought",
+        "plugins": [{
+            "type": "brought",
+            "bridge": "brought0",
+            "isDefaultGateway": true,
+            "ipam": { "type": "host-local", "ranges": [[{ "subnet": own.to_string() }]] },
+        }],
+    });
+    let bring = "cp /opt/cni/bin/bridge /opt/cni/bin/brought && ls /usr/lib/cni/brought";
+    checks.prints("a plugin can be added", guest, bring, "/usr/lib/cni/brought");
+    let (range, address) = other;
+    let route = format!("ip route add {range} via {address}");
+    checks.prints("there is a way to the other host's pods", guest, &route, "");
+    checks.prints("a folder for it", guest, "mkdir -p /etc/cni/net.d", "");
+    write(guest, "/etc/cni/net.d/10-brought.conflist", &config.to_string());
 }
 
 fn check_control_plane(checks: &mut Checks<'_>, guest: &mut Guest) {
