@@ -72,7 +72,7 @@ fn the_whole_topology_survives_the_loss_of_programs_and_machines() {
     let master1 = lose(&bench, &mut checks, &mut admin, master1);
     println!("all are ready {} s after the start", started.elapsed().as_secs());
     for node in &nodes {
-        check_units(&mut checks, "a node without a master", &mut Guest::of(node));
+        check_units(&mut checks, "a node that saw a master go", &mut Guest::of(node));
     }
     let machines = [("a master", &master3), ("the lost master", &master1), ("a balancer", &backup)];
     for (name, machine) in machines {
