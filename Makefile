@@ -4,7 +4,7 @@ TARGET := x86_64-unknown-linux-gnu
 BUILT  := target/$(TARGET)/release/kiln
 
 .DEFAULT_GOAL := help
-.PHONY: help images kubernetes machines test lint check unit boot test-cluster test-power-cut test-random bench setup clean FORCE
+.PHONY: help images kubernetes machines test lint check unit boot test-cluster test-hardware test-power-cut test-random bench setup clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -52,13 +52,18 @@ unit: ## All tests that need no image
 boot: images machines ## Judge images with foreign tools, boot every role and two small clusters in QEMU
 	$(call cluster,tests/static-pods,out/static-pods)
 	cargo test --release --workspace --locked --test kiln -- --nocapture images:: boot:: cluster:: \
-		--skip failover::
+		--skip failover:: --skip hardware_boot::
+
+test-hardware: bin/kiln ## Boot a server's image from every controller of QEMU, by UEFI and BIOS (a quarter of an hour)
+	bin/kiln -C tests/hardware lock --repair
+	bin/kiln -C tests/hardware build --format raw,iso --out ../../out/hardware
+	cargo test --release --workspace --locked --test kiln -- --nocapture hardware_boot::
 
 test-power-cut: machines ## Cut the power at 30 random moments of the first boot (an hour)
 	cargo test --release --workspace --locked --test kiln -- --nocapture power_cut::
 
 # The filters also choose secrets::cluster::failover: no image of a cluster with seeds has a secret.
-test-cluster: bin/kiln kubernetes ## Boot a cluster of seven machines, of which some die (an hour)
+test-cluster: bin/kiln kubernetes ## Boot a cluster of seven machines, of which some die (half an hour)
 	$(call cluster,tests/failover,out/failover)
 	cargo test --release --workspace --locked --test kiln -- --nocapture failover::
 

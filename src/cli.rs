@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::profile::OUTPUTS;
+
 /// Builds immutable node OS images for Kubernetes: one bootable disk per role.
 #[derive(Debug, Parser)]
 #[command(name = "kiln", version, max_term_width = 80)]
@@ -42,6 +44,8 @@ pub enum Command {
     Pki(Pki),
     /// Write a host's metadata medium
     Seed(Seed),
+    /// Write an image to a disk, and read it back
+    Flash(Flash),
     /// Show what first boot would make of a host's metadata
     Preview(Preview),
     /// Start an image in QEMU
@@ -119,6 +123,15 @@ pub struct Build {
     /// Roles; all if none is given
     #[arg(value_name = "ROLE")]
     pub roles: Vec<String>,
+    /// Forms of the disks, with commas between them [default: outputs of the profiles]
+    #[arg(long, value_name = "FORM", value_delimiter = ',', value_parser = OUTPUTS.map(|(word, _)| word))]
+    pub format: Vec<String>,
+    /// Certificate that OVAs are signed for, PEM
+    #[arg(long, value_name = "FILE", requires = "ova_key")]
+    pub ova_certificate: Option<PathBuf>,
+    /// Its private key: RSA, PEM (PKCS#8)
+    #[arg(long, value_name = "FILE", requires = "ova_certificate")]
+    pub ova_key: Option<PathBuf>,
     /// Folder for the results, one folder per role
     #[arg(short, long, value_name = "DIR", default_value = "out")]
     pub out: PathBuf,
@@ -244,8 +257,34 @@ pub enum SeedFormat {
     Iso,
     /// FAT image, label CIDATA
     Vfat,
+    /// OpenStack: a disk image with FAT, labeled CONFIG-2
+    ConfigDrive,
     /// A folder with the files
     Dir,
+    /// VMware: a folder with the keys of guestinfo, and the command that sets them
+    Guestinfo,
+    /// VMware: a folder with the answers to an OVA's questions, for govc import.ova
+    Ova,
+    /// QEMU: a folder with the files, and the arguments that hand them over
+    Qemu,
+    /// A web server's folder, named by the host's MAC address, for kiln.url=
+    Http,
+}
+
+#[derive(Debug, Args)]
+pub struct Flash {
+    /// Raw image: out/ROLE/NAME.raw
+    #[arg(value_name = "IMAGE")]
+    pub image: PathBuf,
+    /// Disk: /dev/disk/by-id/..., or an emulator's file
+    #[arg(value_name = "DISK")]
+    pub device: PathBuf,
+    /// Host of cluster.yaml whose metadata the disk carries too
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]
@@ -298,6 +337,9 @@ pub struct Boot {
     /// Virtual processors
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
+    /// Start the machine by legacy BIOS, if the image boots by it
+    #[arg(long)]
+    pub bios: bool,
     /// Keep changes in this qcow2 file instead of dropping them
     #[arg(long, value_name = "FILE")]
     pub keep: Option<PathBuf>,

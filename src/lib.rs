@@ -14,7 +14,7 @@
 //!
 //! The modules, in reading order: [`cmd`]`::build` is the recipe and reads as that list. Pure
 //! stages use no file, clock, environment, process or randomness; the I/O ring is [`sys`],
-//! [`fetch`], [`store`], [`cmd`] and [`disk`]`::write`. `.clippy.toml` holds that border.
+//! [`fetch`], [`store`], [`cmd`], [`flash`], and [`disk`]`::write` and `::forms`. `.clippy.toml` holds that border.
 
 pub mod cli;
 pub mod cmd;
@@ -43,6 +43,7 @@ pub mod boot;
 pub mod disk;
 pub mod formats;
 
+pub mod flash;
 pub mod outputs;
 pub mod preview;
 pub mod qemu;

@@ -268,6 +268,17 @@ pub fn kernel_argument(text: &str) -> Checked<String> {
     Ok(text.to_owned())
 }
 
+/// The same, handed over by a script of iPXE.
+pub fn netboot_argument(text: &str) -> Checked<String> {
+    if text.contains(['$', '#', '&', '|', '\'', '\\']) {
+        return Err(Complaint::new(
+            format!("kernel argument {} does not pass iPXE", quoted(text)),
+            "write it without '$', '#', '&', '|', '\\' and without quotes",
+        ));
+    }
+    kernel_argument(text)
+}
+
 /// Text without line breaks or other control characters.
 pub fn line(text: &str) -> Checked<String> {
     if text.chars().any(char::is_control) {
@@ -471,6 +482,11 @@ mod tests {
             |t| account(t).is_ok(),
             &["etcd", "_chrony", "www-data"],
             &["", "Root", "a:b", "1a", "a b"],
+        );
+        agree(
+            |t| netboot_argument(t).is_ok(),
+            &["quiet", "kiln.install=model:A_B*,smallest", "a=b"],
+            &["a b", "${net0/ip}", "a||b", "a&&b", "#", "a'b", "a\\b", "a\nb"],
         );
         agree(|t| variable(t).is_ok(), &["priority", "_a1", "a-b", "peers"], &["a.b", "1a", ""]);
         agree(|t| host_variable(t).is_ok(), &["priority", "a-b"], &["peers", "a.b", ""]);

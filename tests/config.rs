@@ -164,6 +164,14 @@ const BAD: &[(&str, &[Change])] = &[
             Edit("profiles/lb.yaml", "ready: [haproxy]", "raedy: [haproxy]"),
         ],
     ),
+    (
+        "bios",
+        &[
+            Edit("profiles/lb.yaml", "extends: base", "extends: base\nboot: { bios: true }\ndisk: { size: 2338MiB }"),
+            Edit("profiles/lb.yaml", "keepalived]", "keepalived, grub-pc-bin]"),
+            Edit("profiles/base.yaml", "arguments: [", "arguments: ['a=b\\c', "),
+        ],
+    ),
     // YAML itself.
     ("empty-files", &[Write("cluster.yaml", b""), Write("profiles/lb.yaml", b"# nothing\n")]),
     ("no-map", &[Write("cluster.yaml", b"- a\n"), Write("profiles/lb.yaml", b"text\n")]),

@@ -56,6 +56,7 @@ fn build_esp(mib: u64) -> Content {
         loader: &stub(0, b""),
         uki_name: &esp::uki_name("quickstart-lb", "1"),
         uki: &build_uki(),
+        grub: None,
     };
     esp::build(&inputs).unwrap().into()
 }
@@ -69,6 +70,7 @@ fn lay_out() -> DiskLayout {
         verity_len: 8192,
         root_hash: &Digest::of(b""),
         plan: &Digest::of(b"plan"),
+        bios: false,
     };
     layout::lay_out(&Disk { size, esp, root, verity }, &contents).unwrap()
 }
@@ -79,7 +81,7 @@ fn write_disk(out: &Path) {
         (Area::Root, Content::bytes(vec![3; 1 << 20])),
         (Area::Verity, Content::bytes(vec![4; 8192])),
     ];
-    write::write(&lay_out(), &parts, out).unwrap();
+    write::raw(&write::volume(&lay_out(), &parts).unwrap(), out).unwrap();
 }
 
 /// `fsck.fat` finds nothing: two lines, the program's name and the counts.
@@ -217,6 +219,7 @@ fn zstd_and_cpio_unpack_the_initrd() {
         init: b"#!ELF",
         handoff_json: b"{}",
         modules: &modules,
+        firmware: &BTreeMap::new(),
         texts: &BTreeMap::new(),
         epoch: EPOCH,
     };

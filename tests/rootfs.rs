@@ -515,3 +515,86 @@ fn the_firewall_is_one_that_nft_accepts() {
         .expect("unshare (package util-linux) is needed");
     assert!(output.status.success(), "nft: {}\n{rules}", String::from_utf8_lossy(&output.stderr));
 }
+
+const SERVER: &str = "\
+packages: [base-files, intel-microcode]
+kernel: { package: linux-image, initrd-modules: [adapter] }
+boot: { bios: true }
+";
+
+/// A kernel module that says what it is and which firmware it asks for.
+fn module(modinfo: &str) -> Vec<u8> {
+    let names = "\0.modinfo\0";
+    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
+    file.resize(64, 0);
+    let [modinfo_at, names_at] = [64, 64 + modinfo.len()];
+    file.extend(modinfo.as_bytes());
+    file.extend(names.as_bytes());
+    let table = file.len();
+    for (name, kind, at, len) in
+        [(0, 0, 0, 0), (1, 1, modinfo_at, modinfo.len()), (0, 3, names_at, names.len())]
+    {
+        let mut header = [0; 64];
+        header[0] = name;
+        header[4] = kind;
+        header[24..32].copy_from_slice(&(at as u64).to_le_bytes());
+        header[32..40].copy_from_slice(&(len as u64).to_le_bytes());
+        file.extend(header);
+    }
+    file[40..48].copy_from_slice(&(table as u64).to_le_bytes());
+    file[58..64].copy_from_slice(&[64, 0, 3, 0, 2, 0]);
+    file
+}
+
+#[test]
+fn what_only_the_boot_chain_needs_is_not_in_the_root() {
+    let modinfo = "license=GPL\0alias=pci:v1*\0firmware=maker/here.bin\0\
+                   firmware=maker/linked.bin\0firmware=maker/absent.bin\0firmware=../etc/shadow\0";
+    let root = Fixture::new()
+        .profile(SERVER)
+        .package(
+            package("modules").file("usr/lib/modules/6.12.1/kernel/adapter.ko", module(modinfo)),
+        )
+        .package(
+            package("firmware")
+                .file("lib/firmware/maker/here.bin", "here")
+                .symlink("lib/firmware/maker/linked.bin", "../other/real.bin")
+                .file("lib/firmware/other/real.bin", "linked"),
+        )
+        .package(package("intel-microcode").file("lib/firmware/intel-ucode/06-55-04", "update"))
+        .package(
+            package("grub-pc-bin")
+                .file("usr/lib/grub/i386-pc/boot.img", "boot")
+                .file("usr/share/doc/grub-pc-bin/copyright", "free"),
+        )
+        .root();
+    let tree = dump(&root.tree);
+    assert!(!tree.contains("grub") && !tree.contains("intel-ucode"), "{tree}");
+    assert!(tree.contains("/usr/lib/firmware/maker/here.bin"), "{tree}");
+    assert_eq!(root.boot.grub.keys().collect::<Vec<_>>(), ["boot.img"]);
+    let intel: Vec<&String> = root.boot.microcode.0.values().flat_map(BTreeMap::keys).collect();
+    assert_eq!(intel, ["06-55-04"]);
+    let firmware: Vec<(&str, Vec<u8>)> = root
+        .kernel
+        .initrd_firmware
+        .iter()
+        .map(|(path, content)| (path.as_str(), content.to_vec().expect("bytes")))
+        .collect();
+    let expected = [
+        ("/lib/firmware/maker/here.bin", b"here".to_vec()),
+        ("/lib/firmware/maker/linked.bin", b"linked".to_vec()),
+    ];
+    assert_eq!(firmware, expected);
+}
+
+#[test]
+fn grub_is_a_package_like_others_unless_legacy_firmware_boots() {
+    let grub = || package("grub-pc-bin").file("usr/lib/grub/i386-pc/boot.img", "boot");
+    let root = Fixture::new().package(grub()).root();
+    assert!(root.boot.grub.is_empty());
+    assert!(dump(&root.tree).contains("/usr/lib/grub/i386-pc/boot.img"));
+    let refusal = Fixture::new().profile("boot: { bios: true }\n").refusal();
+    let expected =
+        "the packages hold no GRUB for legacy firmware; it comes with package 'grub-pc-bin'";
+    assert_eq!(refusal, expected);
+}

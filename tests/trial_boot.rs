@@ -2,7 +2,7 @@
 //! The trial image, booted: an ssh server, and a host that goes on after wrong metadata and
 //! becomes whoever it is told (`tests/trial`).
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, os::unix::fs::FileExt as _, path::Path, time::Duration};
 
 use kiln::qemu::{Changes, Machine, Network, Spec};
 
@@ -209,4 +209,49 @@ fn openstack_names_the_host() {
     let mut machine = start(&cloud("openstack", network));
     wait(&mut machine, "kiln: metadata from openstack");
     wait(&mut machine, "kiln: host n42, address by DHCP, instance i-42");
+}
+
+#[test]
+fn a_host_boots_by_legacy_firmware() {
+    let _running = side_by_side();
+    let scratch = tempfile::tempdir().unwrap();
+    let documents = [
+        ("meta-data", "instance-id: i\nlocal-hostname: old\n"),
+        ("network-config", &*network_of("10.42.0.2")),
+    ];
+    let seed = Some(iso(scratch.path(), "cidata", "-R", &documents));
+    let (machine, mut guest) = ready(&Spec { bios: true, seed, ..bare() }, "old");
+    println!("by BIOS: {} s since the power was turned on", machine.age().as_secs());
+    let mut checks = Checks::new("BIOS");
+    let firmware = "test -d /sys/firmware/efi && echo UEFI || echo BIOS";
+    checks.prints("there is no UEFI", &mut guest, firmware, "BIOS");
+    checks.prints("no unit failed", &mut guest, FAILED_UNITS, "");
+    let line = "cat /proc/cmdline";
+    checks.mentions(
+        "the command line is the image's",
+        &mut guest,
+        line,
+        " systemd.swap=no roothash=",
+    );
+    checks.mentions("GRUB took the kernel out of the UKI", &mut guest, line, "BOOT_IMAGE=(kiln)");
+    checks.finish();
+}
+
+#[test]
+fn a_host_that_grub_cannot_start_tries_again_and_opens_no_shell() {
+    let _running = side_by_side();
+    let scratch = tempfile::tempdir().unwrap();
+    let spec = Spec { bios: true, ..lasting(scratch.path()) };
+    let disk = fs::File::options().read(true).write(true).open(&spec.disk).unwrap();
+    // The configuration lies on the ESP, behind the kernel and before the root.
+    let mut esp = vec![0; 140 << 20];
+    disk.read_exact_at(&mut esp, 0).unwrap();
+    let command = b"if loopback kiln ";
+    let at = esp.windows(command.len()).position(|window| window == command).unwrap();
+    disk.write_all_at(b"if loopback miln ", at as u64).unwrap();
+    drop(disk);
+    let mut machine = start(&spec);
+    wait(&mut machine, "kiln: GRUB could not start what loader/grub.cfg names; trying again");
+    machine.wait_end(END).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(!said(&machine, "grub>") && !said(&machine, "rescue>"), "{:?}", machine.console());
 }

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The EFI system partition: systemd-boot, its configuration and the UKI.
+//! The EFI system partition: systemd-boot, its configuration and the UKI; and what GRUB does, where
+//! legacy firmware boots too.
 //!
 //! Specification: UAPI group, "Boot Loader Specification"; loader.conf(5). The loader stands at
 //! its own path and at the removable path, which firmware starts without any boot variable.
 
 use std::collections::BTreeMap;
 
+use super::bios;
 use crate::{
     digest::Digest,
     formats::{
@@ -41,6 +43,8 @@ pub struct EspInputs<'a> {
     /// File name below `EFI/Linux`, by [`uki_name`].
     pub uki_name: &'a str,
     pub uki: &'a [u8],
+    /// [`bios::CONFIG`], if there is GRUB.
+    pub grub: Option<&'a str>,
 }
 
 /// File name of a UKI; `name` is cluster and role, as in the labels of its partitions.
@@ -53,13 +57,14 @@ pub fn uki_name(name: &str, version: &str) -> String {
 /// # Errors
 /// The partition is too small for FAT32 or for the files.
 pub fn build(inputs: &EspInputs) -> Result<Sparse, fat::Error> {
-    let files = BTreeMap::from([
+    let mut files = BTreeMap::from([
         ("EFI/BOOT/BOOTX64.EFI".to_owned(), inputs.loader),
         ("EFI/systemd/systemd-bootx64.efi".to_owned(), inputs.loader),
         (format!("EFI/Linux/{}", inputs.uki_name), inputs.uki),
         ("loader/loader.conf".to_owned(), LOADER_CONF.as_bytes()),
         ("loader/entries.srel".to_owned(), ENTRIES_SREL.as_bytes()),
     ]);
+    files.extend(inputs.grub.map(|config| (bios::CONFIG.to_owned(), config.as_bytes())));
     let (id, _, _, _) = inputs.digest.uuid("esp volume").as_fields();
     let volume = Volume {
         len: inputs.len,

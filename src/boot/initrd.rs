@@ -35,6 +35,8 @@ pub struct InitrdInputs<'a> {
     /// Modules and depmod's text files (`modules.dep`, `modules.alias`, `modules.softdep`), by
     /// path below [`kiln_contract::path::INITRD_MODULES`].
     pub modules: &'a BTreeMap<String, Content>,
+    /// Firmware that these modules may ask for, by the path where the kernel looks for it.
+    pub firmware: &'a BTreeMap<TreePath, Content>,
     /// What first boot reads beside the hand-off, by absolute path: here it need not be verified
     /// and unpacked out of the root before anything can be decided.
     pub texts: &'a BTreeMap<TreePath, Content>,
@@ -80,8 +82,9 @@ pub fn archive(inputs: &InitrdInputs) -> Result<cpio::Archive, Error> {
     let modules = path::INITRD_MODULES.trim_start_matches('/');
     archive.insert(modules, 0o755, Node::Directory)?;
     let modules = inputs.modules.iter().map(|(path, file)| (format!("{modules}/{path}"), file));
-    let texts = inputs.texts.iter().map(|(path, file)| (path.relative().to_owned(), file));
-    for (path, content) in modules.chain(texts) {
+    let others = inputs.firmware.iter().chain(inputs.texts);
+    let others = others.map(|(path, file)| (path.relative().to_owned(), file));
+    for (path, content) in modules.chain(others) {
         match content.to_vec() {
             Ok(data) => archive.insert(&path, 0o644, Node::File(data))?,
             Err(source) => return Err(Error::Read { path, source }),
@@ -104,8 +107,10 @@ mod tests {
     fn build_with(modules: &BTreeMap<String, Content>) -> Result<Vec<u8>, Error> {
         let path = TreePath::literal(path::OS_RELEASE);
         let texts = &BTreeMap::from([(path, Content::bytes(&b"ID=debian\n"[..]))]);
+        let path = TreePath::literal("/lib/firmware/c/d.bin");
+        let firmware = &BTreeMap::from([(path, Content::bytes(&b"code"[..]))]);
         let epoch = 1_700_000_000;
-        build(&InitrdInputs { init: b"ELF", handoff_json: b"{}", modules, texts, epoch })
+        build(&InitrdInputs { init: b"ELF", handoff_json: b"{}", modules, firmware, texts, epoch })
     }
 
     #[test]
@@ -124,6 +129,9 @@ mod tests {
              d0755         - kiln\n\
              -0644         2 kiln/boot.json\n\
              d0755         - lib\n\
+             d0755         - lib/firmware\n\
+             d0755         - lib/firmware/c\n\
+             -0644         4 lib/firmware/c/d.bin\n\
              d0755         - lib/modules\n\
              d0755         - lib/modules/kernel\n\
              d0755         - lib/modules/kernel/drivers\n\

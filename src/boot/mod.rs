@@ -5,11 +5,16 @@
 //! kiln-init + hand-off + modules -> initrd -> UKI (stub + kernel + command line) -> ESP
 //! ```
 //!
+//! Legacy firmware starts the same by [`bios`].
+//!
 //! Every stage is a function from bytes to bytes. The root hash enters through the kernel
 //! command line, so a UKI boots its own root or nothing.
 
+pub mod bios;
 pub mod esp;
 pub mod initrd;
+pub mod microcode;
+pub mod netboot;
 pub mod uki;
 
 use crate::digest::Digest;

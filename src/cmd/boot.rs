@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! `kiln boot`: an image in a virtual machine, as one host of the cluster.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -11,6 +14,7 @@ use crate::{
     cluster::{self, Cluster, Delivery},
     diagnostic::Problems,
     error::{refuse, refuse_usage},
+    formats::gpt,
     qemu::{self, Acceleration, Changes, Host, Machine, Network, Spec},
     seed, sys,
 };
@@ -31,7 +35,8 @@ pub(super) fn run(context: &Context, args: &cli::Boot) -> Result<()> {
     let secrets = Secrets::read(&context.workspace, &cluster, Delivery::Seed)?;
     let files = super::seed::of_host(&secrets, &cluster, &name)?;
     sys::fs::write_private(&medium, &seed::iso(&files)?)?;
-    let spec = spec(&cluster, &name, image(context, &cluster, args)?, medium, args)?;
+    let image = image(context, &cluster, args)?;
+    let spec = spec(&cluster, &name, image, medium, args)?;
 
     let mut machine = Machine::start(&host, &spec)?;
     if !context.quiet {
@@ -84,11 +89,25 @@ fn image(context: &Context, cluster: &Cluster, args: &cli::Boot) -> Result<(Path
             format_args!("build it: kiln build {}", args.role),
         ));
     }
+    if args.bios && !boots_by_bios(&image)? {
+        return Err(refuse(
+            format_args!("'{}' does not boot by legacy BIOS", image.display()),
+            "write 'boot: { bios: true }' in the profile and build it again, or boot it by UEFI",
+        ));
+    }
     let Some(keep) = &args.keep else { return Ok((image, Changes::Drop)) };
     if !sys::fs::exists(keep) {
         qemu::create_overlay(&image, keep)?;
     }
     Ok((keep.clone(), Changes::Keep))
+}
+
+/// Whether there is a program in an image's first block.
+fn boots_by_bios(image: &Path) -> Result<bool> {
+    let mut code = [0; gpt::BOOT_CODE];
+    let task = || format!("reading '{}'", image.display());
+    sys::fs::content(image)?.read_exact_at(&mut code, 0).with_context(task)?;
+    Ok(code.iter().any(|&byte| byte != 0))
 }
 
 fn spec(
@@ -101,6 +120,7 @@ fn spec(
     let host = cluster.hosts.get(name).context("a host of the cluster")?;
     Ok(Spec {
         changes,
+        bios: args.bios,
         seed: Some(seed),
         memory: args.memory,
         cpus: args.cpus,

@@ -5,7 +5,7 @@
 //! Nothing is put in place before every role is whole.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{self, BufWriter, Write as _},
     path::Path,
     sync::Arc,
@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rayon::prelude::*;
+use rcgen::PKCS_RSA_SHA256;
 
 use super::{Context, images, kubernetes};
 use crate::{
@@ -23,15 +24,18 @@ use crate::{
     digest::Digest,
     disk::{
         self,
+        forms::{Labels, Live},
         layout::{self, Area, Contents, DiskLayout},
+        live,
     },
     error::refuse,
     fetch::{Fetched, Fetcher},
-    formats::{squashfs, verity},
+    formats::{gpt, ova::Seal, squashfs, verity},
     lock::{self, Lock, LockedPackage},
     outputs::{self, Manifest},
-    pki::{delivery::NodeFile, leaves::Scope},
+    pki::{self, delivery::NodeFile, leaves::Scope},
     plan::Plan,
+    profile::{OUTPUTS, Output},
     progress::Progress,
     rootfs::{self, Root, modules::Survey},
     store::{BlockCache, Store},
@@ -53,6 +57,10 @@ struct Shared<'a> {
     scratch: &'a Scratch,
     /// What is baked, by role.
     secrets: BTreeMap<String, Vec<NodeFile>>,
+    /// Forms of the disks, if not those of the profiles.
+    forms: Option<BTreeSet<Output>>,
+    /// Who vouches for virtual machines.
+    seal: Option<Seal>,
 }
 
 impl Shared<'_> {
@@ -68,10 +76,11 @@ impl Shared<'_> {
 pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
     let (workspace, plans) = super::load(context, &args.roles)?;
     images::check(&context.workspace, &plans)?;
+    let seal = seal(args)?;
     let progress = Progress::new(context.quiet);
     let secrets = secrets(context, &plans, &progress)?;
     let lock = lock::file::read_matching(&context.workspace, &plans)?;
-    let store = Store::new(&context.cache);
+    let store = context.store()?;
 
     let mirror = plans.first().and_then(|plan| plan.cluster.mirror.as_deref());
     let fetcher = Fetcher::new(&args.network, mirror, store.clone(), progress.clone())?;
@@ -95,6 +104,8 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
         blocks: store.blocks()?,
         scratch: &scratch,
         secrets,
+        forms: (!args.format.is_empty()).then(|| forms(&args.format)),
+        seal,
     };
     shared.require_space(&plans, &out)?;
     let manifests: Vec<Manifest> = plans
@@ -122,6 +133,33 @@ pub(super) fn run(context: &Context, args: &cli::Build) -> Result<()> {
         super::print(&(json + "\n"))?;
     }
     Ok(())
+}
+
+/// Forms by their words, of which there are no others.
+fn forms(words: &[String]) -> BTreeSet<Output> {
+    let is_wanted = |word: &str| words.iter().any(|wanted| wanted == word);
+    OUTPUTS.into_iter().filter(|(word, _)| is_wanted(word)).map(|(_, form)| form).collect()
+}
+
+/// Whose name virtual machines bear.
+fn seal(args: &cli::Build) -> Result<Option<Seal>> {
+    let (Some(certificate), Some(key)) = (&args.ova_certificate, &args.ova_key) else {
+        return Ok(None);
+    };
+    let task = || format!("reading '{}' and '{}'", certificate.display(), key.display());
+    let (pem, secret) = (sys::fs::read(certificate)?, sys::fs::read(key)?);
+    let read = pki::read::first(&certificate.display().to_string(), &pem).with_context(task)?;
+    let key = pki::read::key(&key.display().to_string(), &secret).with_context(task)?;
+    if !key.is_compatible(&PKCS_RSA_SHA256) {
+        let help = "OVF's importers check signatures by RSA: take such a key";
+        return Err(refuse("the key is not one of RSA", help)).with_context(task);
+    }
+    if !read.belongs_to(&key) {
+        let help = "give the key that the certificate was issued for";
+        return Err(refuse("the certificate is another key's", help)).with_context(task);
+    }
+    let certificate = String::from_utf8(pem).with_context(task)?;
+    Ok(Some(Seal { certificate, key }))
 }
 
 /// The certificates and keys that images carry, by role.
@@ -189,33 +227,36 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
     interrupt::check()?;
 
     let command_line = boot::command_line(&plan.profile.kernel.arguments, &verified.root_hash);
+    let microcode = root.boot.microcode.archive(plan.epoch).context("collecting the microcode")?;
     let initrd = initrd(plan, &root)?;
-    let uki = boot::uki::build(
-        &root.boot.stub.to_vec()?,
-        &UkiParts {
-            osrel: &root.os_release,
-            cmdline: &command_line,
-            uname: &root.kernel.release,
-            initrd: &initrd,
-            linux: &root.kernel.image.to_vec()?,
-            ucode: None,
-        },
-    )
-    .context("linking the unified kernel image")?;
-    let esp = boot::esp::build(&EspInputs {
-        len: plan.profile.disk.esp.get(),
+    let stub = root.boot.stub.to_vec()?;
+    let kernel = root.kernel.image.to_vec()?;
+    let uki_parts = UkiParts {
+        osrel: &root.os_release,
+        cmdline: &command_line,
+        uname: &root.kernel.release,
+        initrd: &initrd,
+        linux: &kernel,
+        ucode: microcode.as_deref(),
+    };
+    let uki = boot::uki::build(&stub, &uki_parts).context("linking the unified kernel image")?;
+    let layout = lay_out(plan, &name, image.len(), &verified)?;
+    let mut parts = firmware_parts(plan, &root, &layout, &uki, &command_line)?;
+    parts.extend([(Area::Root, image), (Area::Verity, tree)]);
+    let volume = disk::write::volume(&layout, &parts)?;
+    let labels = Labels {
+        name: &name,
+        version: &plan.cluster.version,
         digest: &plan.digest,
         epoch: plan.epoch,
-        loader: &root.boot.loader.to_vec()?,
-        uki_name: &boot::esp::uki_name(&name, &plan.cluster.version),
-        uki: &uki,
-    })
-    .context("making the EFI system partition")?;
-
-    let layout = lay_out(plan, &name, image.len(), &verified)?;
-    let parts = [(Area::Esp, esp.into()), (Area::Root, image), (Area::Verity, tree)];
-    let raw = format!("{name}.raw");
-    disk::write::write(&layout, &parts, &folder.join(&raw))?;
+        machine: plan.profile.machine,
+        seal: shared.seal.as_ref(),
+    };
+    let forms = shared.forms.as_ref().unwrap_or(&plan.profile.outputs);
+    let guid = plan.digest.uuid("live medium");
+    let live = live::Parts { disk: &volume, layout: &layout, parts: &parts, guid };
+    let live = Live { stub: &stub, uki: uki_parts, parts: live };
+    let files = disk::forms::write(&volume, forms, &labels, Some(&live), &folder)?;
     for part in ["root", "verity"] {
         sys::fs::remove(&folder.join(part))?;
     }
@@ -228,6 +269,8 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
         ("uki", uki.len() as u64),
         ("kiln-init", crate::KILN_INIT.len() as u64),
     ];
+    let microcode = microcode.as_ref().map(|archive| ("microcode", archive.len() as u64));
+    let sizes = sizes.into_iter().chain(microcode);
     let manifest = Manifest {
         schema: outputs::MANIFEST_SCHEMA,
         cluster: plan.cluster.name.clone(),
@@ -241,13 +284,16 @@ fn build(shared: &Shared<'_>, plan: &Plan) -> Result<Manifest> {
         root_hash: verified.root_hash,
         command_line,
         partitions: outputs::partitions(&layout),
-        outputs: vec![outputs::describe(&folder, &raw)?],
+        outputs: files
+            .iter()
+            .map(|file| outputs::describe(&folder, file))
+            .collect::<Result<_>>()?,
         packages: shared.lock.packages_of(&plan.profile.role).map(Into::into).collect(),
         overlays: plan.profile.overlays.clone(),
         images: images::digests(plan, shared.lock),
         secrets: outputs::secrets(secrets),
         absent: outputs::absent(&plan.cluster),
-        sizes: sizes.map(|(part, size)| (part.to_owned(), size)).into(),
+        sizes: sizes.map(|(part, size)| (part.to_owned(), size)).collect(),
     };
     outputs::finish(&folder, &manifest)?;
     Ok(manifest)
@@ -315,10 +361,45 @@ fn initrd(plan: &Plan, root: &Root) -> Result<Vec<u8>> {
         init: crate::KILN_INIT,
         handoff_json: &handoff,
         modules: &root.kernel.initrd_files(),
+        firmware: &root.kernel.initrd_firmware,
         texts: &root.initrd_texts(),
         epoch: plan.epoch,
     };
     boot::initrd::build(&inputs).context("making the initramfs")
+}
+
+/// What firmware starts: the ESP with the UKI, and GRUB if the disk has a place for it.
+fn firmware_parts(
+    plan: &Plan,
+    root: &Root,
+    layout: &DiskLayout,
+    uki: &[u8],
+    command_line: &str,
+) -> Result<Vec<(Area, Content)>> {
+    let name = format!("{}-{}", plan.cluster.name, plan.profile.role);
+    let uki_name = boot::esp::uki_name(&name, &plan.cluster.version);
+    let mut parts = Vec::new();
+    let mut config = None;
+    if let Some(place) = layout.find(Area::BiosBoot) {
+        let task = "installing GRUB for legacy firmware";
+        let first_lba = place.offset / gpt::BLOCK;
+        let programs = boot::bios::programs(&root.boot.grub, first_lba).context(task)?;
+        parts.push((Area::ProtectiveMbr, programs.boot_code));
+        parts.push((Area::BiosBoot, programs.core));
+        config = Some(boot::bios::config(&uki_name, uki, command_line).context(task)?);
+    }
+    let esp = boot::esp::build(&EspInputs {
+        len: plan.profile.disk.esp.get(),
+        digest: &plan.digest,
+        epoch: plan.epoch,
+        loader: &root.boot.loader.to_vec()?,
+        uki_name: &uki_name,
+        uki,
+        grub: config.as_deref(),
+    })
+    .context("making the EFI system partition")?;
+    parts.push((Area::Esp, esp.into()));
+    Ok(parts)
 }
 
 fn lay_out(plan: &Plan, name: &str, root_len: u64, verity: &verity::Verity) -> Result<DiskLayout> {
@@ -329,6 +410,7 @@ fn lay_out(plan: &Plan, name: &str, root_len: u64, verity: &verity::Verity) -> R
         verity_len: verity.bytes,
         root_hash: &verity.root_hash,
         plan: &plan.digest,
+        bios: plan.profile.boot.bios,
     };
     layout::lay_out(&plan.profile.disk, &contents)
         .map_err(|error| match error.help() {

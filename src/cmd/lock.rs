@@ -11,7 +11,6 @@ use crate::{
     lock::{self, Lock, changes::Changes},
     plan::Plan,
     progress::Progress,
-    store::Store,
 };
 
 pub(super) fn run(context: &Context, args: &cli::Lock) -> Result<()> {
@@ -24,7 +23,7 @@ pub(super) fn run(context: &Context, args: &cli::Lock) -> Result<()> {
         return Ok(());
     }
     let mirror = plans.first().and_then(|plan| plan.cluster.mirror.as_deref());
-    let store = Store::new(&context.cache);
+    let store = context.store()?;
     let fetcher = Fetcher::new(&args.network, mirror, store, progress.clone())?;
     let old = lock::file::read(&context.workspace)?;
     let mut new = match &old {

@@ -5,6 +5,7 @@ mod boot;
 mod build;
 mod check;
 mod fetch;
+mod flash;
 mod images;
 mod kubernetes;
 mod lock;
@@ -25,6 +26,7 @@ use crate::{
     cli::{Cli, Command},
     digest::Digest,
     plan::{Given, Plan},
+    store::Store,
     sys,
     workspace::Workspace,
 };
@@ -33,21 +35,23 @@ use crate::{
 #[derive(Debug)]
 pub struct Context {
     pub workspace: PathBuf,
-    pub cache: PathBuf,
+    cache: Option<PathBuf>,
     pub quiet: bool,
+}
+
+impl Context {
+    /// The cache, of commands that need one: a rescue system has no place for it.
+    fn store(&self) -> Result<Store> {
+        let cache = self.cache.clone().map_or_else(sys::cache_dir, Ok)?;
+        Ok(Store::new(&cache))
+    }
 }
 
 /// Carries out one command line.
 pub fn run(cli: &Cli) -> Result<()> {
     sys::interrupt::install()?;
-    let context = Context {
-        workspace: cli.workspace.clone(),
-        cache: match &cli.cache {
-            Some(cache) => cache.clone(),
-            None => sys::cache_dir()?,
-        },
-        quiet: cli.quiet,
-    };
+    let context =
+        Context { workspace: cli.workspace.clone(), cache: cli.cache.clone(), quiet: cli.quiet };
     match &cli.command {
         Command::Check(args) => check::run(&context, args),
         Command::Plan(args) => plan::run(&context, args),
@@ -56,6 +60,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Build(args) => build::run(&context, args),
         Command::Pki(command) => pki::run(&context, command),
         Command::Seed(args) => seed::run(&context, args),
+        Command::Flash(args) => flash::run(&context, args),
         Command::Preview(args) => preview::run(&context, args),
         Command::Boot(args) => boot::run(&context, args),
         Command::Completions { shell } => {

@@ -16,7 +16,7 @@ use crate::{
     error::refuse_usage,
     kubernetes::secrets::of_host as secrets_of,
     pki::leaves::Scope,
-    seed::{self, Files},
+    seed::{self, Files, forms},
     sys,
 };
 
@@ -45,7 +45,8 @@ pub(super) fn run(context: &Context, args: &cli::Seed) -> Result<()> {
         false => sys::fs::write_atomic,
     };
     for (name, files) in &seeds {
-        let path = write(&args.out, name, files, args.format, put)
+        let mac = cluster.hosts[*name].mac.as_deref();
+        let path = write(&args.out, (name, mac), files, args.format, put)
             .with_context(|| format!("writing the seed of '{name}'"))?;
         println!("{}", path.display());
     }
@@ -68,7 +69,21 @@ pub(super) fn of_host(secrets: &Secrets, cluster: &Cluster, name: &str) -> Resul
 /// Writes a file whole.
 type Put = fn(&Path, &[u8]) -> Result<()>;
 
-fn write(out: &Path, name: &str, files: &Files, format: SeedFormat, put: Put) -> Result<PathBuf> {
+fn write(
+    out: &Path,
+    (name, mac): (&str, Option<&str>),
+    files: &Files,
+    format: SeedFormat,
+    put: Put,
+) -> Result<PathBuf> {
+    let folder = |name: &str, files: &Files| {
+        let folder = out.join(name);
+        sys::fs::create_dirs(&folder)?;
+        for (file, data) in files {
+            put(&folder.join(file), data)?;
+        }
+        Ok(folder)
+    };
     match format {
         SeedFormat::Iso => {
             let path = out.join(format!("{name}.iso"));
@@ -80,13 +95,21 @@ fn write(out: &Path, name: &str, files: &Files, format: SeedFormat, put: Put) ->
             put(&path, &seed::vfat(files)?)?;
             Ok(path)
         }
-        SeedFormat::Dir => {
-            let folder = out.join(name);
-            sys::fs::create_dirs(&folder)?;
-            for (file, data) in files {
-                put(&folder.join(file), data)?;
-            }
-            Ok(folder)
+        SeedFormat::ConfigDrive => {
+            let path = out.join(format!("{name}.config-2.img"));
+            put(&path, &seed::config_drive(name, files)?)?;
+            Ok(path)
         }
+        SeedFormat::Dir => folder(name, files),
+        SeedFormat::Guestinfo => folder(name, &forms::guestinfo(name, files)?),
+        SeedFormat::Ova => folder(name, &forms::ova(name, files)?),
+        SeedFormat::Qemu => folder(name, &forms::qemu(files)),
+        SeedFormat::Http => match mac {
+            Some(mac) => folder(&forms::folder_of(mac), &forms::http(files)),
+            None => Err(refuse_usage(
+                format!("'{name}' has no 'mac' in cluster.yaml"),
+                "a server tells hosts from one another by it: write it down",
+            )),
+        },
     }
 }

@@ -5,54 +5,70 @@
 //! gigabytes takes the space and the time of its contents. The file is not in its final place:
 //! the caller writes into scratch space and renames.
 
-use std::{fs::File, os::unix::fs::FileExt as _, path::Path};
+use std::{os::unix::fs::FileExt as _, path::Path};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::layout::{Area, DiskLayout};
-use crate::{sys, tree::Content};
+use crate::{
+    formats::{
+        gpt::BOOT_CODE,
+        volume::{Volume, is_zero},
+    },
+    sys,
+    tree::Content,
+};
 
-/// Bytes read and compared with zero at a time.
+/// Bytes read and compared with zero together.
 const PIECE: usize = 1 << 20;
 
 /// Unit of holes: the block size of the file systems that matter.
 const HOLE: usize = 4096;
 
-/// Writes the disk `layout` with `parts` to the new file `out`.
+/// What lies where on the disk `layout` with `parts`.
 ///
 /// Parts that are smaller than their extent are followed by zeros; areas without a part, such
-/// as the empty slots, are zero. The partition table is written from the layout.
-pub fn write(layout: &DiskLayout, parts: &[(Area, Content)], out: &Path) -> Result<()> {
-    let task = || format!("writing disk '{}'", out.display());
-    let table = layout.table.encode().with_context(task)?;
-    let mut file = sys::fs::create(out)?;
-    file.set_len(layout.len).with_context(task)?;
-    put(&mut file, 0, &Content::bytes(table.primary)).with_context(task)?;
-    let backup = layout.extent(Area::GptBackup).offset;
-    put(&mut file, backup, &Content::bytes(table.backup)).with_context(task)?;
-    for (area, content) in parts {
-        let extent = layout.extent(*area);
-        ensure!(content.len() <= extent.len, "{} bytes do not fit {extent}", content.len());
-        put(&mut file, extent.offset, content)
-            .with_context(|| format!("writing {extent} of disk '{}'", out.display()))?;
+/// as the empty slots, are zero. The partition table is made from the layout; a part for the MBR
+/// is the program before its table.
+///
+/// # Errors
+/// A part does not fit its extent.
+pub fn volume(layout: &DiskLayout, parts: &[(Area, Content)]) -> Result<Volume> {
+    let mut table = layout.table.encode()?;
+    let mut volume = Volume::new(layout.len);
+    let (programs, parts): (Vec<_>, Vec<_>) =
+        parts.iter().partition(|(area, _)| *area == Area::ProtectiveMbr);
+    for (_, program) in programs {
+        let len = program.len();
+        ensure!(len <= BOOT_CODE as u64, "{len} bytes do not fit before the MBR's table");
+        table.primary[..len as usize].copy_from_slice(&program.to_vec()?);
     }
-    file.sync_all().with_context(task)
+    volume.put(0, Content::bytes(table.primary))?;
+    volume.put(layout.extent(Area::GptBackup).offset, Content::bytes(table.backup))?;
+    for (area, content) in parts {
+        let extent = layout.find(*area).with_context(|| format!("the disk has no '{area}'"))?;
+        ensure!(content.len() <= extent.len, "{} bytes do not fit {extent}", content.len());
+        volume.put(extent.offset, content.clone())?;
+    }
+    Ok(volume)
 }
 
-/// Copies `content` to `offset`, leaving holes where it is zero.
-fn put(file: &mut File, offset: u64, content: &Content) -> Result<()> {
-    let mut buffer = vec![0; PIECE];
-    let mut done = 0;
-    while done < content.len() {
-        let n_now = usize::try_from(content.len() - done).map_or(PIECE, |left| left.min(PIECE));
-        let piece = &mut buffer[..n_now];
-        content.read_exact_at(piece, done)?;
-        for (start, run) in runs(piece) {
-            file.write_all_at(run, offset + done + start as u64)?;
-        }
-        done += n_now as u64;
-    }
-    Ok(())
+/// Writes `volume` to the new file `out`, leaving holes where it is zero.
+///
+/// # Errors
+/// The volume cannot be read, or the file not be written.
+pub fn raw(volume: &Volume, out: &Path) -> Result<()> {
+    let task = || format!("writing disk '{}'", out.display());
+    let file = sys::fs::create(out)?;
+    file.set_len(volume.len()).with_context(task)?;
+    let put = |number, piece: Vec<u8>| {
+        let offset = number * PIECE as u64;
+        runs(&piece)
+            .into_iter()
+            .try_for_each(|(start, run)| file.write_all_at(run, offset + start as u64))
+    };
+    volume.grains(PIECE, Ok, put).with_context(task)?;
+    file.sync_all().with_context(task)
 }
 
 /// The longest runs of blocks that are not zero, with their offsets.
@@ -71,11 +87,6 @@ fn runs(piece: &[u8]) -> Vec<(usize, &[u8])> {
         }
     }
     runs
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    let (chunks, rest) = block.as_chunks::<16>();
-    chunks.iter().all(|chunk| *chunk == [0; 16]) && rest.iter().all(|byte| *byte == 0)
 }
 
 #[cfg(test)]
@@ -99,6 +110,7 @@ mod tests {
             verity_len: 4096,
             root_hash: &Digest::of(b""),
             plan: &Digest::of(b"plan"),
+            bios: true,
         };
         lay_out(&Disk { size, esp, root, verity }, &contents).unwrap()
     }
@@ -121,7 +133,7 @@ mod tests {
         root[5] = 1;
         *root.last_mut().unwrap() = 9;
         let parts = [(Area::Root, Content::bytes(root.clone()))];
-        write(&layout(), &parts, &out).unwrap();
+        raw(&volume(&layout(), &parts).unwrap(), &out).unwrap();
 
         let file = sys::fs::open(&out).unwrap();
         let metadata = file.metadata().unwrap();
@@ -137,10 +149,28 @@ mod tests {
 
     #[test]
     fn a_part_that_does_not_fit_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
         let parts = [(Area::Verity, Content::bytes(vec![1; (1 << 20) + 1]))];
-        let error = write(&layout(), &parts, &folder.path().join("disk.raw")).unwrap_err();
-        let expected = "1048577 bytes do not fit 'verity' (blocks 92160..94208, 1 MiB)";
+        let error = volume(&layout(), &parts).unwrap_err();
+        let expected = "1048577 bytes do not fit 'verity' (blocks 94208..96256, 1 MiB)";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_program_stands_before_the_tables_of_the_first_sector() {
+        let first_sector = |parts: &[(Area, Content)]| {
+            let folder = tempfile::tempdir().unwrap();
+            let out = folder.path().join("disk.raw");
+            raw(&volume(&layout(), parts).unwrap(), &out).unwrap();
+            let mut sector = vec![0; 512];
+            sys::fs::open(&out).unwrap().read_exact_at(&mut sector, 0).unwrap();
+            sector
+        };
+        let with = first_sector(&[(Area::ProtectiveMbr, Content::bytes(vec![7; 440]))]);
+        let without = first_sector(&[]);
+        assert_eq!((&with[..440], &with[440..]), (&[7; 440][..], &without[440..]));
+        assert_eq!(without[450], 0xee);
+        let parts = [(Area::ProtectiveMbr, Content::bytes(vec![7; 441]))];
+        let error = volume(&layout(), &parts).unwrap_err().to_string();
+        assert_eq!(error, "441 bytes do not fit before the MBR's table");
     }
 }

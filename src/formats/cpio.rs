@@ -10,6 +10,9 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use super::chain::Chain;
+use crate::tree::Content;
+
 /// Magic of newc without checksums.
 const MAGIC: &[u8; 6] = b"070701";
 
@@ -166,6 +169,28 @@ impl Archive {
     }
 }
 
+/// An archive with one large file, which stays where it is until the archive is read. Its folder is
+/// there already: the kernel unpacks this archive after another one.
+///
+/// # Errors
+/// The file does not fit the 32-bit size field.
+pub fn large_file(name: &str, content: &Content, mtime: u32) -> Result<Content, Error> {
+    let file = Header { inode: 1, mode: TYPE_FILE | 0o400, n_links: 1, mtime, device: (0, 0) };
+    let len = u32::try_from(content.len())
+        .map_err(|_| Error::TooLarge { name: name.to_owned(), len: usize::MAX })?;
+    let mut chain = Chain::new();
+    let mut head = Vec::new();
+    file.begin(name, len, &mut head);
+    chain.push_bytes(&head);
+    chain.push(content.clone());
+    chain.pad(4);
+    let mut tail = Vec::new();
+    let trailer = Header { inode: 0, mode: 0, n_links: 1, mtime: 0, device: (0, 0) };
+    trailer.encode(TRAILER, &[], &mut tail)?;
+    chain.push_bytes(&tail);
+    Ok(chain.into())
+}
+
 /// The fields that differ between entries.
 struct Header {
     inode: u32,
@@ -179,6 +204,14 @@ impl Header {
     fn encode(&self, name: &str, data: &[u8], bytes: &mut Vec<u8>) -> Result<(), Error> {
         let len = u32::try_from(data.len())
             .map_err(|_| Error::TooLarge { name: name.to_owned(), len: data.len() })?;
+        self.begin(name, len, bytes);
+        bytes.extend_from_slice(data);
+        pad(bytes);
+        Ok(())
+    }
+
+    /// All that stands before the data.
+    fn begin(&self, name: &str, len: u32, bytes: &mut Vec<u8>) {
         // Names are shorter than MAX_NAME.
         let name_len = name.len() as u32 + 1;
         let (major, minor) = self.device;
@@ -192,9 +225,6 @@ impl Header {
         bytes.extend_from_slice(name.as_bytes());
         bytes.push(0);
         pad(bytes);
-        bytes.extend_from_slice(data);
-        pad(bytes);
-        Ok(())
     }
 }
 

@@ -6,12 +6,12 @@
 //! N - 1. The result is the first 34 blocks of the disk (protective MBR, header, entries) and
 //! the last 33 (entries, header).
 
-use std::fmt;
+use std::{fmt, io};
 
 use uuid::Uuid;
 
 use super::sparse::Sparse;
-use crate::tree::Source as _;
+use crate::tree::{Content, Source as _};
 
 /// Bytes per logical block.
 pub const BLOCK: u64 = 512;
@@ -21,6 +21,10 @@ pub const N_PRIMARY: u64 = 34;
 
 /// Blocks behind the last usable one: 128 entries and the backup header.
 pub const N_BACKUP: u64 = 33;
+
+/// Bytes of the first block that legacy firmware runs; a disk signature and the protective entry
+/// follow (UEFI 2.10, 5.2.3).
+pub const BOOT_CODE: usize = 440;
 
 /// Longest label in UTF-16 units.
 pub const MAX_LABEL: usize = 36;
@@ -145,6 +149,38 @@ impl Table {
     }
 }
 
+/// The table of a disk, by its begin or else by its end; none if neither is one. Partitions are
+/// in the order of their numbers, whatever these are.
+///
+/// # Errors
+/// The disk cannot be read.
+pub fn read(disk: &Content) -> io::Result<Option<Table>> {
+    let len = disk.len() / BLOCK * BLOCK;
+    if len < (N_PRIMARY + N_BACKUP) * BLOCK {
+        return Ok(None);
+    }
+    // Where the tables are in most cases. A backup that lies elsewhere is not looked for.
+    let mut tables = Sparse::new(len);
+    for (offset, n_blocks) in [(0, N_PRIMARY), (len - N_BACKUP * BLOCK, N_BACKUP)] {
+        let mut bytes = vec![0; (n_blocks * BLOCK) as usize];
+        disk.read_exact_at(&mut bytes, offset)?;
+        tables.write_all_at(&bytes, offset)?;
+    }
+    let config = ::gpt::GptConfig::new().logical_block_size(::gpt::disk::LogicalBlockSize::Lb512);
+    let Ok(table) = config.open_from_device(&mut tables) else { return Ok(None) };
+    let partition = |entry: &::gpt::partition::Partition| Partition {
+        type_guid: entry.part_type_guid.guid,
+        guid: entry.part_guid,
+        first_lba: entry.first_lba,
+        n_blocks: (entry.last_lba + 1).saturating_sub(entry.first_lba),
+        attributes: entry.flags,
+        label: entry.name.clone(),
+    };
+    let used = table.partitions().values().filter(|entry| entry.is_used());
+    let partitions = used.map(partition).collect();
+    Ok(Some(Table { disk_guid: *table.guid(), n_blocks: len / BLOCK, partitions }))
+}
+
 impl Partition {
     /// First block behind it.
     pub fn end_lba(&self) -> u64 {
@@ -224,6 +260,20 @@ mod tests {
             ..root.clone()
         };
         Table { disk_guid: Uuid::from_u128(1), n_blocks: 8192, partitions: vec![root, empty] }
+    }
+
+    #[test]
+    fn a_table_is_read_as_it_was_written() {
+        let table = table();
+        let encoded = table.encode().unwrap();
+        let mut disk = vec![0; (table.n_blocks * BLOCK) as usize];
+        assert_eq!(read(&Content::bytes(disk.clone())).unwrap(), None);
+        let backup = disk.len() - encoded.backup.len();
+        disk[backup..].copy_from_slice(&encoded.backup);
+        assert_eq!(read(&Content::bytes(disk.clone())).unwrap().as_ref(), Some(&table));
+        disk[..encoded.primary.len()].copy_from_slice(&encoded.primary);
+        assert_eq!(read(&Content::bytes(disk)).unwrap(), Some(table));
+        assert_eq!(read(&Content::bytes(vec![0; 512])).unwrap(), None);
     }
 
     #[test]

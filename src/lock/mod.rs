@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 pub use image::{Images, LockedBlob, LockedImage};
 pub use release::{LockedFile, LockedRelease, Releases};
+pub(crate) use request::{GRUB, GRUB_TOOLS, suites, suites_of_base};
 pub use request::{LockedRole, Stale};
-pub(crate) use request::{suites, suites_of_base};
 
 use crate::{digest::Digest, formats::oci::Reference, kubernetes::version::Version, plan::Plan};
 

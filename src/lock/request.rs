@@ -13,6 +13,11 @@ use crate::{
     profile::Debian,
 };
 
+/// The package of GRUB for legacy firmware: the build puts it on the disk, and not into the root.
+pub(crate) const GRUB: &str = "grub-pc-bin";
+/// What it depends on: tools for a machine that installs GRUB itself.
+pub(crate) const GRUB_TOOLS: &str = "grub-common";
+
 /// Everything of a role that decides which packages it gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -84,6 +89,11 @@ impl LockedRole {
         let profile = &plan.profile;
         let mut install = profile.packages.install.clone();
         install.insert(profile.kernel.package.clone());
+        let mut omit: BTreeSet<String> = profile.packages.omit.keys().cloned().collect();
+        if profile.boot.bios {
+            install.insert(GRUB.to_owned());
+            omit.insert(GRUB_TOOLS.to_owned());
+        }
         let components = profile.debian.components.join(" ");
         let suite = |(archive, suite)| format!("{archive} {suite} {components}");
         let mut role = Self {
@@ -91,7 +101,7 @@ impl LockedRole {
             architecture: profile.debian.architecture.clone(),
             suites: suites(&profile.debian).into_iter().map(suite).collect(),
             install,
-            omit: profile.packages.omit.keys().cloned().collect(),
+            omit,
             prefer: profile.packages.prefer.clone(),
             from: profile.debian.from.clone(),
         };

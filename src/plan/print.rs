@@ -100,6 +100,7 @@ impl Text<'_> {
         line(f, "initramfs", &profile.kernel.initrd_modules)?;
         wrapped(f, "command line", "", &profile.kernel.arguments)?;
         line(f, "boots to", [&profile.services.default_target])?;
+        line(f, "firmware", profile.boot.bios.then_some("UEFI, and legacy BIOS by GRUB"))?;
         let disk = &profile.disk;
         let parts = [
             format!("{} in all", disk.size),

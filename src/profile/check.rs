@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use super::{Disk, Profile};
+use super::{Boot, Disk, Profile};
 use crate::{
-    diagnostic::{Diagnostic, Problems},
-    lock::suites_of_base,
+    diagnostic::{Diagnostic, Problems, quoted},
+    disk::layout::BIOS_BOOT_LEN,
+    lock::{GRUB, GRUB_TOOLS, suites_of_base},
     units::Bytes,
     yaml::Node,
 };
@@ -22,7 +23,8 @@ const VERITY_FAN_OUT: u64 = 128;
 
 /// Complains about every contradiction.
 pub(super) fn check(profile: &Profile, node: &Node, problems: &Problems) {
-    check_disk(&profile.disk, node, problems);
+    check_disk(&profile.disk, profile.boot, node, problems);
+    check_boot(profile, node, problems);
     check_accounts(profile, node, problems);
     check_services(profile, node, problems);
     check_packages(profile, node, problems);
@@ -40,7 +42,7 @@ pub(super) fn check(profile: &Profile, node: &Node, problems: &Problems) {
     }
 }
 
-fn check_disk(disk: &Disk, node: &Node, problems: &Problems) {
+fn check_disk(disk: &Disk, boot: Boot, node: &Node, problems: &Problems) {
     let complain = |key: &str, title: String, help: String| {
         problems.add(Diagnostic::new(title).at(node.place(&["disk", key])).help(help));
     };
@@ -69,16 +71,44 @@ fn check_disk(disk: &Disk, node: &Node, problems: &Problems) {
             format!("write at least {}MiB", tree.get().div_ceil(Bytes::mib(1).get())),
         );
     }
+    let tables = if boot.bios { Bytes(TABLES.get() + BIOS_BOOT_LEN) } else { TABLES };
     let slots = disk.root.get().saturating_add(disk.verity.get()).saturating_mul(2);
-    let needed = Bytes(slots.saturating_add(disk.esp.get()).saturating_add(TABLES.get()));
+    let needed = Bytes(slots.saturating_add(disk.esp.get()).saturating_add(tables.get()));
     if disk.size < needed {
         complain(
             "size",
             format!("'disk.size' is {}, but its parts take {needed}", disk.size),
             format!(
-                "write at least {}MiB: 'esp', two slots of 'root' and 'verity', and {TABLES} of tables",
+                "write at least {}MiB: 'esp', two slots of 'root' and 'verity', and {tables} of tables",
                 needed.get().div_ceil(Bytes::mib(1).get())
             ),
+        );
+    }
+}
+
+/// GRUB hands the kernel's arguments over in its own way.
+fn check_boot(profile: &Profile, node: &Node, problems: &Problems) {
+    if !profile.boot.bios {
+        return;
+    }
+    let is_altered = |argument: &&String| argument.contains(['\\', '\'']);
+    if let Some(argument) = profile.kernel.arguments.iter().find(is_altered) {
+        problems.add(
+            Diagnostic::new(format!("kernel argument {} does not pass GRUB", quoted(argument)))
+                .at(node.place(&["kernel", "arguments"]))
+                .also(node.place(&["boot", "bios"]), "which legacy firmware starts")
+                .help("write it without '\\' and without quotes"),
+        );
+    }
+    for name in
+        [GRUB, GRUB_TOOLS].into_iter().filter(|name| profile.packages.install.contains(*name))
+    {
+        problems.add(
+            Diagnostic::new(format!(
+                "package '{name}' is asked for, and 'boot.bios' has GRUB outside of the root"
+            ))
+            .at(node.place(&["packages", "install"]))
+            .help("take it out of 'packages': the build fetches what it needs of it"),
         );
     }
 }

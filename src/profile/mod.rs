@@ -37,6 +37,8 @@ pub struct Profile {
     pub groups: BTreeMap<String, Group>,
     pub sysctl: BTreeMap<String, String>,
     pub kernel: Kernel,
+    #[serde(skip_serializing_if = "Boot::is_default")]
+    pub boot: Boot,
     pub firewall: Firewall,
     /// Programs that come from outside the archive, by path in the image.
     pub binaries: BTreeMap<TreePath, Binary>,
@@ -45,7 +47,12 @@ pub struct Profile {
     pub images: BTreeMap<TreePath, Pull>,
     pub prune: Prune,
     pub disk: Disk,
+    /// Forms of one and the same disk, so nothing inside depends on them.
+    #[serde(skip)]
     pub outputs: BTreeSet<Output>,
+    /// For forms that hold a whole machine.
+    #[serde(skip)]
+    pub machine: Machine,
     pub metadata: Metadata,
     /// Values for the templates, beside the cluster's.
     pub vars: BTreeMap<String, serde_json::Value>,
@@ -165,6 +172,20 @@ pub struct Kernel {
     pub arguments: Vec<String>,
 }
 
+/// What starts the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Boot {
+    /// Whether legacy firmware does, too: by GRUB. UEFI always does.
+    pub bios: bool,
+}
+
+impl Boot {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What the packet filter lets in; everything else is dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -207,7 +228,51 @@ pub struct Disk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Output {
+    /// The bytes as they are, with holes.
     Raw,
+    /// The same as one zstd stream, with a block map beside it.
+    RawZst,
+    Qcow2,
+    /// With compressed clusters.
+    Qcow2Zstd,
+    /// For VMware: streamOptimized.
+    Vmdk,
+    /// A virtual machine for VMware, with that disk.
+    Ova,
+    /// For Azure: of fixed size.
+    Vhd,
+    /// For Hyper-V.
+    Vhdx,
+    /// A live medium: an optical disc, and a stick.
+    Iso,
+    /// A live medium: kernel, initramfs and the root as a second one, a script for iPXE, and all of it as one EFI
+    /// program.
+    Netboot,
+}
+
+impl Output {
+    /// The file's name behind cluster and role.
+    pub const fn ending(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::RawZst => "raw.zst",
+            Self::Qcow2 => "qcow2",
+            Self::Qcow2Zstd => "zstd.qcow2",
+            Self::Vmdk => "vmdk",
+            Self::Ova => "ova",
+            Self::Vhd => "vhd",
+            Self::Vhdx => "vhdx",
+            Self::Iso => "iso",
+            Self::Netboot => "netboot.efi",
+        }
+    }
+}
+
+/// What a virtual machine has unless somebody changes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    pub cpus: u32,
+    pub memory: Bytes,
 }
 
 /// What first boot may read, and what it does when nothing is there.
@@ -241,4 +306,15 @@ pub const INSTANCE_CHANGE: [(&str, InstanceChange); 2] =
 pub const ABSENT: [(&str, Absent); 2] = [("dhcp", Absent::Dhcp), ("refuse", Absent::Refuse)];
 
 /// The words of `outputs`.
-pub const OUTPUTS: [(&str, Output); 1] = [("raw", Output::Raw)];
+pub const OUTPUTS: [(&str, Output); 10] = [
+    ("raw", Output::Raw),
+    ("raw-zst", Output::RawZst),
+    ("qcow2", Output::Qcow2),
+    ("qcow2-zstd", Output::Qcow2Zstd),
+    ("vmdk", Output::Vmdk),
+    ("ova", Output::Ova),
+    ("vhd", Output::Vhd),
+    ("vhdx", Output::Vhdx),
+    ("iso", Output::Iso),
+    ("netboot", Output::Netboot),
+];

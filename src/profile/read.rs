@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 use kiln_init::handoff::{Absent, InstanceChange, Invalid, Source};
 
 use super::{
-    ABSENT, Binary, Debian, Disk, File, FileContent, Firewall, Group, INSTANCE_CHANGE, INVALID,
-    Kernel, Metadata, OUTPUTS, Output, Packages, Profile, Prune, Services, User, check,
+    ABSENT, Binary, Boot, Debian, Disk, File, FileContent, Firewall, Group, INSTANCE_CHANGE,
+    INVALID, Kernel, Machine, Metadata, OUTPUTS, Output, Packages, Profile, Prune, Services, User,
+    check,
 };
 use crate::{
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
@@ -101,6 +102,7 @@ fn sections(role: &str, top: &Fields<'_>, workspace: &Workspace) -> Option<Profi
         })
     });
     let kernel = top.section("kernel", kernel);
+    let boot = top.section("boot", |boot| Some(Boot { bios: boot.or("bios", false, switch)? }));
     let firewall = top.section("firewall", |firewall| {
         let rule = |text: &str| {
             text.parse().map_err(|error: super::firewall::ParseRuleError| Complaint {
@@ -120,6 +122,7 @@ fn sections(role: &str, top: &Fields<'_>, workspace: &Workspace) -> Option<Profi
     });
     let disk = top.section("disk", disk);
     let outputs = top.or("outputs", vec![Output::Raw], united(fragment, word(&OUTPUTS)));
+    let machine = top.section("machine", machine);
     let metadata = top.section("metadata", metadata);
     let vars = top.or("vars", Default::default(), |node, problems| {
         by_name(node, problems, names::variable, |_, _, node, problems| any(node, problems))
@@ -136,12 +139,14 @@ fn sections(role: &str, top: &Fields<'_>, workspace: &Workspace) -> Option<Profi
         groups: groups?,
         sysctl: sysctl?,
         kernel: kernel?,
+        boot: boot?,
         firewall: firewall?,
         binaries: binaries?,
         images: Default::default(),
         prune: prune?,
         disk: disk?,
         outputs: outputs?.into_iter().collect(),
+        machine: machine?,
         metadata: metadata?,
         vars: vars?,
     })
@@ -293,6 +298,12 @@ fn disk(fields: &Fields<'_>) -> Option<Disk> {
     let root = fields.or("root", Bytes::mib(1024), parsed);
     let verity = fields.or("verity", Bytes::mib(16), parsed);
     Some(Disk { size: size?, esp: esp?, root: root?, verity: verity? })
+}
+
+fn machine(fields: &Fields<'_>) -> Option<Machine> {
+    let cpus = fields.or("cpus", 2, number(1..=768));
+    let memory = fields.or("memory", Bytes::mib(2048), parsed);
+    Some(Machine { cpus: cpus?, memory: memory? })
 }
 
 fn metadata(fields: &Fields<'_>) -> Option<Metadata> {

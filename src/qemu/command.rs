@@ -15,12 +15,18 @@ use super::{Acceleration, Host};
 /// five times as fast.
 const EMULATED_CPU: &str = "max,-avx,-avx2,-f16c,-fma";
 
-/// A virtual machine: UEFI, one disk, one network card, consoles on serial ports.
+/// A virtual machine: one disk, one network card, consoles on serial ports.
 #[derive(Debug, Clone)]
 pub struct Spec {
     pub disk: PathBuf,
     /// Format and fate of the disk.
     pub changes: Changes,
+    /// Whether legacy firmware starts it, and not UEFI.
+    pub bios: bool,
+    /// What the disk is plugged into.
+    pub bus: Bus,
+    /// What the network card is.
+    pub card: Card,
     /// Metadata medium, as a CD.
     pub seed: Option<PathBuf>,
     /// Further disks, read-only.
@@ -34,7 +40,7 @@ pub struct Spec {
     /// systemd credentials, handed over by SMBIOS: how a test runs something in an image that
     /// knows nothing of tests.
     pub credentials: Vec<(String, Vec<u8>)>,
-    /// Words for the end of the kernel's command line.
+    /// Words for the end of the kernel's command line. Only UEFI hands them over.
     pub kernel: Vec<String>,
     /// Further arguments of QEMU, as they are.
     pub more: Vec<OsString>,
@@ -47,10 +53,74 @@ pub struct Spec {
 pub enum Changes {
     /// The disk is a raw image and stays as it is.
     Drop,
+    /// The disk is read by this driver of QEMU and stays as it is.
+    DropFrom(&'static str),
     /// The disk is a qcow2 file that takes them.
     Keep,
     /// The disk is a raw image that takes them.
     KeepRaw,
+}
+
+/// What a disk is plugged into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bus {
+    Virtio,
+    Nvme,
+    Ahci,
+    /// VMware's paravirtual SCSI adapter.
+    Pvscsi,
+    /// LSI's SAS adapter 1068, as old servers and VMware have it.
+    LsiSas,
+    /// Broadcom's RAID adapters, as many servers have them.
+    Megaraid,
+    /// A stick.
+    Usb,
+    /// A disc in a drive, by AHCI.
+    Optical,
+}
+
+impl Bus {
+    /// Devices for the drive `disk`.
+    const fn devices(self) -> &'static str {
+        match self {
+            Self::Virtio => "-device virtio-blk-pci,drive=disk,bootindex=1",
+            Self::Nvme => "-device nvme,drive=disk,serial=disk,bootindex=1",
+            Self::Ahci => "-device ide-hd,bus=ide.0,drive=disk,bootindex=1",
+            Self::Pvscsi => {
+                "-device pvscsi,id=scsi -device scsi-hd,bus=scsi.0,drive=disk,bootindex=1"
+            }
+            // Linux sees no disk there that has no world wide name.
+            Self::LsiSas => {
+                "-device mptsas1068,id=scsi \
+                 -device scsi-hd,bus=scsi.0,drive=disk,wwn=0x5000c50000000001,bootindex=1"
+            }
+            Self::Megaraid => {
+                "-device megasas-gen2,id=scsi -device scsi-hd,bus=scsi.0,drive=disk,bootindex=1"
+            }
+            Self::Usb => "-device qemu-xhci -device usb-storage,drive=disk,bootindex=1",
+            Self::Optical => "-device ide-cd,bus=ide.0,drive=disk,bootindex=1",
+        }
+    }
+}
+
+/// A model of network card.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Card {
+    Virtio,
+    /// Intel's, as many servers have it.
+    E1000e,
+    /// VMware's.
+    Vmxnet3,
+}
+
+impl Card {
+    const fn device(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-net-pci",
+            Self::E1000e => "e1000e",
+            Self::Vmxnet3 => "vmxnet3",
+        }
+    }
 }
 
 /// What the network card is plugged into.
@@ -71,6 +141,9 @@ impl Spec {
         Spec {
             disk: disk.to_owned(),
             changes: Changes::Drop,
+            bios: false,
+            bus: Bus::Virtio,
+            card: Card::Virtio,
             seed: None,
             media: Vec::new(),
             memory: 1024,
@@ -133,18 +206,23 @@ pub(super) fn arguments(
         Acceleration::Tcg => args.words(&format!("-accel tcg,thread=multi -cpu {EMULATED_CPU}")),
     }
     args.words(&format!("-smp {} -m {}", spec.cpus, spec.memory));
-    args.file("-drive", "if=pflash,format=raw,unit=0,readonly=on,file=", &host.firmware.code);
-    args.file("-drive", "if=pflash,format=raw,unit=1,file=", scratch.vars);
-    let disk = match spec.changes {
-        Changes::Drop => "if=none,id=disk,format=raw,snapshot=on,file=",
-        Changes::Keep => "if=none,id=disk,format=qcow2,discard=unmap,file=",
-        Changes::KeepRaw => "if=none,id=disk,format=raw,discard=unmap,file=",
+    // QEMU's own firmware is SeaBIOS.
+    if !spec.bios {
+        args.file("-drive", "if=pflash,format=raw,unit=0,readonly=on,file=", &host.firmware.code);
+        args.file("-drive", "if=pflash,format=raw,unit=1,file=", scratch.vars);
+    }
+    let (format, fate) = match spec.changes {
+        Changes::Drop => ("raw", "snapshot=on"),
+        Changes::DropFrom(driver) => (driver, "snapshot=on"),
+        Changes::Keep => ("qcow2", "discard=unmap"),
+        Changes::KeepRaw => ("raw", "discard=unmap"),
     };
-    args.file("-drive", disk, &spec.disk);
-    args.words("-device virtio-blk-pci,drive=disk,bootindex=1");
+    let medium = if spec.bus == Bus::Optical { "media=cdrom,readonly=on" } else { fate };
+    args.file("-drive", &format!("if=none,id=disk,format={format},{medium},file="), &spec.disk);
+    args.words(spec.bus.devices());
     if let Some(seed) = &spec.seed {
         args.file("-drive", "if=none,id=seed,format=raw,readonly=on,media=cdrom,file=", seed);
-        args.words("-device ide-cd,drive=seed");
+        args.words("-device ide-cd,bus=ide.1,drive=seed");
     }
     for (number, medium) in spec.media.iter().enumerate() {
         let drive = format!("if=none,id=medium{number},format=raw,readonly=on,file=");
@@ -165,7 +243,8 @@ pub(super) fn arguments(
         Network::Other(netdev) => args.0.extend(["-netdev".into(), netdev.into()]),
     }
     let mac = spec.mac.as_ref().map(|mac| format!(",mac={mac}")).unwrap_or_default();
-    args.words(&format!("-device virtio-net-pci,netdev=net,romfile={mac} -device virtio-rng-pci"));
+    let card = spec.card.device();
+    args.words(&format!("-device {card},netdev=net,romfile={mac} -device virtio-rng-pci"));
     for file in scratch.smbios {
         args.file("-smbios", "type=11,path=", file);
     }
@@ -265,6 +344,16 @@ mod tests {
         ] {
             assert!(line.contains(part), "{part} in {line}");
         }
+    }
+
+    #[test]
+    fn legacy_firmware_is_what_qemu_has_without_another() {
+        let spec = Spec::new(Path::new("/d"));
+        assert!(line(&spec, Acceleration::Tcg).contains("file=/fw/code"));
+        let spec = Spec { bios: true, bus: Bus::LsiSas, ..spec };
+        let line = line(&spec, Acceleration::Tcg);
+        assert!(!line.contains("pflash"), "{line}");
+        assert!(line.contains("-device mptsas1068,id=scsi -device scsi-hd"), "{line}");
     }
 
     #[test]

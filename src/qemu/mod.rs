@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Virtual machines that boot an image: for `kiln boot` and for the tests.
 //!
-//! A [`Machine`] is a running QEMU with UEFI firmware. Its console is read line by line; a wait
+//! A [`Machine`] is a running QEMU. Its console is read line by line; a wait
 //! ends with the line that was wanted, or at once with a line that always means failure, or
 //! with the limit. The machine ends with its value.
 #![expect(clippy::disallowed_methods, reason = "the I/O ring")]
@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context as _, Result, anyhow};
 
 pub use self::{
-    command::{Changes, Network, Spec},
+    command::{Bus, Card, Changes, Network, Spec},
     console::{FAILURES, Lines, Ready, failure},
     host::{Acceleration, Firmware, Host, find_program},
 };
@@ -66,7 +66,9 @@ impl Machine {
         let acceleration = match spec.changes {
             Changes::Drop => host.acceleration(&spec.disk),
             // A probe must not write to a disk that is kept.
-            Changes::Keep | Changes::KeepRaw => host.probed().unwrap_or(Acceleration::Tcg),
+            Changes::DropFrom(_) | Changes::Keep | Changes::KeepRaw => {
+                host.probed().unwrap_or(Acceleration::Tcg)
+            }
         };
         Machine::start_with(host, acceleration, spec)
     }
@@ -74,6 +76,10 @@ impl Machine {
     /// Starts a machine in the way that is asked for.
     pub fn start_with(host: &Host, acceleration: Acceleration, spec: &Spec) -> Result<Machine> {
         let task = || format!("starting a machine on '{}'", spec.disk.display());
+        if spec.bios && !spec.kernel.is_empty() {
+            let fact = "legacy firmware hands no words over to the kernel";
+            return Err(refuse(fact, "start the machine by UEFI")).with_context(task);
+        }
         let scratch = tempfile::Builder::new().prefix("kiln-qemu-").tempdir().with_context(task)?;
         let vars = scratch.path().join("vars.fd");
         fs::copy(&host.firmware.vars, &vars).with_context(task)?;

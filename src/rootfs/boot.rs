@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
-//! What the boot chain takes out of the packages: the kernel, the UEFI stub and the loader.
+//! What the boot chain takes out of the packages: the kernel, the UEFI stub and the loader,
+//! microcode, and GRUB.
 //!
 //! None of them is needed in the running root, so they leave the tree: the kernel travels in the
-//! UKI, and `/boot` is where the ESP is mounted.
+//! UKI, `/boot` is where the ESP is mounted, and kernels of today take microcode at their start
+//! only. GRUB's package does not even enter it.
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Error};
-use crate::tree::{Content, Inode, Kind, TreePath};
+use super::{Draft, Error, Package};
+use crate::{
+    boot::microcode::{Microcode, Vendor},
+    debian::deb,
+    lock::GRUB,
+    plan::Plan,
+    tree::{Content, Inode, Kind, TreePath},
+};
 
 /// The kernel and its modules, for the UKI.
 #[derive(Debug)]
@@ -22,6 +30,8 @@ pub struct KernelFiles {
     pub modules_dep: String,
     pub modules_alias: String,
     pub modules_softdep: String,
+    /// Firmware that these modules name and the root has, by its path in both.
+    pub initrd_firmware: BTreeMap<TreePath, Content>,
     /// Modules of the initramfs that no device asks for.
     pub early_modules: Vec<String>,
     /// Modules in the root.
@@ -51,13 +61,17 @@ impl KernelFiles {
     }
 }
 
-/// The UEFI programs of systemd-boot.
+/// What starts the kernel: the UEFI programs of systemd-boot, and what else the disk has.
 #[derive(Debug)]
 pub struct BootFiles {
     /// Becomes the UKI.
     pub stub: Content,
     /// Starts it.
     pub loader: Content,
+    /// GRUB's files for legacy firmware by name; none if the profile does not ask for it.
+    pub grub: BTreeMap<String, Content>,
+    /// Updates for processors, as far as packages have them.
+    pub microcode: Microcode,
 }
 
 /// The kernel image of a package.
@@ -72,8 +86,19 @@ const EFI: &str = "/usr/lib/systemd/boot/efi";
 /// Kernel images are `/boot/vmlinuz-RELEASE`.
 const IMAGE: &str = "vmlinuz-";
 
-/// Takes the boot files out of the draft.
-pub(super) fn take(draft: &mut Draft<'_>) -> Result<(KernelImage, BootFiles), Error> {
+/// Where GRUB's package has its files for legacy firmware.
+const GRUB_FILES: &str = "/usr/lib/grub/i386-pc/";
+
+/// Whether a package only serves the boot chain and is not installed.
+pub(super) fn is_apart(plan: &Plan, package: &Package) -> bool {
+    plan.profile.boot.bios && &*package.name == GRUB
+}
+
+/// Takes the boot files out of the draft and of what is not installed.
+pub(super) fn take(
+    draft: &mut Draft<'_>,
+    packages: &[Package],
+) -> Result<(KernelImage, BootFiles), Error> {
     let boot = TreePath::literal("/boot");
     let images: Vec<KernelImage> = draft
         .tree
@@ -89,11 +114,47 @@ pub(super) fn take(draft: &mut Draft<'_>) -> Result<(KernelImage, BootFiles), Er
     })?;
     let stub = program(draft, "linuxx64.efi.stub")?;
     let loader = program(draft, "systemd-bootx64.efi")?;
+    let microcode = microcode(draft);
     let leaving: Vec<TreePath> = draft.tree.children(&boot).map(|(path, _)| path.clone()).collect();
-    for path in leaving.iter().chain([&TreePath::literal(EFI)]) {
+    let folders = Vendor::ALL.map(Vendor::folder).map(TreePath::literal);
+    for path in leaving.iter().chain([&TreePath::literal(EFI)]).chain(&folders) {
         draft.tree.remove(path);
     }
-    Ok((kernel, BootFiles { stub, loader }))
+    let grub = grub(draft.plan, packages)?;
+    Ok((kernel, BootFiles { stub, loader, grub, microcode }))
+}
+
+/// GRUB's files, if legacy firmware is to boot.
+fn grub(plan: &Plan, packages: &[Package]) -> Result<BTreeMap<String, Content>, Error> {
+    if !plan.profile.boot.bios {
+        return Ok(BTreeMap::new());
+    }
+    let package = packages.iter().find(|package| is_apart(plan, package));
+    let entries = package.map_or(&[][..], |package| &package.entries[..]);
+    let file = |entry: &deb::Entry| match &entry.kind {
+        deb::Kind::File(content) => {
+            let name = entry.path.as_str().strip_prefix(GRUB_FILES)?;
+            Some((name.to_owned(), content.clone()))
+        }
+        _ => None,
+    };
+    let files: BTreeMap<String, Content> = entries.iter().filter_map(file).collect();
+    if files.is_empty() {
+        return Err(Error::Missing { what: "GRUB for legacy firmware", package: GRUB });
+    }
+    Ok(files)
+}
+
+fn microcode(draft: &Draft<'_>) -> Microcode {
+    let files = |vendor: Vendor| {
+        let folder = TreePath::literal(vendor.folder());
+        let named = draft
+            .tree
+            .children(&folder)
+            .filter_map(|(path, inode)| Some((path.file_name().to_owned(), file(inode)?)));
+        (vendor, named.collect())
+    };
+    Microcode(Vendor::ALL.into_iter().map(files).collect())
 }
 
 fn program(draft: &Draft<'_>, name: &'static str) -> Result<Content, Error> {

@@ -132,7 +132,7 @@ pub fn assemble(inputs: &Inputs<'_>) -> Result<Root, Error> {
     let mut draft = Draft::new(plan);
     let mut report = Report::default();
     packages::unpack(&mut draft, inputs.packages)?;
-    let (kernel_image, boot) = boot::take(&mut draft)?;
+    let (kernel_image, boot) = boot::take(&mut draft, inputs.packages)?;
     report.pruned = prune::prune(&mut draft.tree, &plan.profile.prune)?;
 
     let mut templates = overlay::lay(&mut draft, inputs)?;

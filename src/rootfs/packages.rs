@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Error, Name,
+    Error, Name, boot,
     draft::{Draft, Owner, conflict},
     modules::Survey,
 };
@@ -80,9 +80,10 @@ const OVERRIDES: [(&str, u16, &str, &str); 1] =
 /// The package that carries the symlinks of the merged `/usr`.
 const FIRST: &str = "base-files";
 
-/// Unpacks all packages.
+/// Unpacks all packages that are installed.
 pub(super) fn unpack(draft: &mut Draft<'_>, packages: &[Package]) -> Result<(), Error> {
-    let mut ordered: Vec<&Package> = packages.iter().collect();
+    let mut ordered: Vec<&Package> =
+        packages.iter().filter(|package| !boot::is_apart(draft.plan, package)).collect();
     ordered.sort_by_key(|package| (&*package.name != FIRST, &package.name));
     for package in &ordered {
         for entry in &package.entries {

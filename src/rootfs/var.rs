@@ -8,12 +8,13 @@
 
 use std::collections::BTreeSet;
 
-use kiln_contract::partition::VAR_LABEL;
+use kiln_contract::{partition::VAR_LABEL, path::VAR_ELSEWHERE};
 
 use super::{Error, draft::Draft};
 use crate::{
     digest::Digest,
     plan::Plan,
+    systemd::Unit,
     tree::{Inode, Kind, TreePath},
 };
 
@@ -33,6 +34,8 @@ const MOUNT_POINTS: [&str; 8] =
 const FACTORY: &str = "/usr/share/factory";
 /// Types of tmpfiles.d lines that make what they name.
 const MAKERS: [char; 12] = ['d', 'D', 'q', 'Q', 'v', 'f', 'F', 'C', 'L', 'p', 'c', 'b'];
+/// A machine whose `/var` is elsewhere leaves the root's disk alone; kiln-init writes another fstab.
+const REPART_DROP_IN: &str = "/usr/lib/systemd/system/systemd-repart.service.d/10-kiln-var.conf";
 /// Smallest partition that is made: less is no use to any role.
 const SMALLEST: &str = "256M";
 
@@ -63,6 +66,9 @@ pub(super) fn replace(draft: &mut Draft<'_>) -> Result<(), Error> {
     draft.link("/var/lock", "../run/lock", STAGE)?;
     let uuid = partition(draft.plan);
     draft.write("/usr/lib/repart.d/50-var.conf", repart(&uuid), STAGE)?;
+    let unless = format!("!{VAR_ELSEWHERE}");
+    let drop_in = Unit::begin("Unit").set("ConditionPathExists", &unless).text();
+    draft.write(REPART_DROP_IN, drop_in, STAGE)?;
     draft.write("/etc/fstab", fstab(&uuid), STAGE)
 }
 

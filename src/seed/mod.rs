@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A host's metadata, as NoCloud media.
+//! A host's metadata, as media and in other forms.
 //!
 //! One image serves every host of a role; what makes a machine one host is here. Format:
 //! cloud-init's NoCloud data source (`meta-data`, `user-data`, `network-config` version 2 at the
 //! root of a volume labelled CIDATA). The texts are JSON, which is YAML, so that no value can be
 //! misread. With `pki.delivery: seed` it holds the host's keys and is a secret, else it holds none.
 
+mod config_drive;
+pub mod forms;
 mod user_data;
 
 use std::{
@@ -16,6 +18,7 @@ use std::{
 use kiln_contract::NOCLOUD_LABEL;
 use serde::Serialize;
 
+pub use self::config_drive::config_drive;
 use crate::{
     cluster::{Cluster, Delivery, Host, HostAddress},
     digest::Digest,
@@ -43,6 +46,8 @@ pub enum Error {
     NotGiven { name: String, path: String },
     #[error("the seed's {file}: {source}")]
     Encode { file: &'static str, source: serde_json::Error },
+    #[error("'{name}' has no 'mac' in cluster.yaml, which such a medium names interfaces by")]
+    NoMac { name: String },
     #[error(transparent)]
     Iso(#[from] iso::Error),
     #[error(transparent)]
@@ -194,6 +199,10 @@ pub fn iso(files: &Files) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// The files do not fit one.
 pub fn vfat(files: &Files) -> Result<Vec<u8>, Error> {
+    volume(NOCLOUD_LABEL, files)
+}
+
+fn volume(label: &str, files: &Files) -> Result<Vec<u8>, Error> {
     let n_bytes: u64 = files.values().map(|data| data.len() as u64).sum();
     let mut id = [0; 4];
     let digest = files.iter().flat_map(|(name, data)| [name.as_bytes(), &[0], data].concat());
@@ -202,7 +211,7 @@ pub fn vfat(files: &Files) -> Result<Vec<u8>, Error> {
         // Twice the data leaves room for clusters that are not full.
         len: (2 * n_bytes).next_multiple_of(MIN_VFAT_LEN).max(MIN_VFAT_LEN),
         kind: fat::Kind::Small,
-        label: NOCLOUD_LABEL.to_owned(),
+        label: label.to_owned(),
         id: u32::from_le_bytes(id),
         mtime: MTIME,
     };

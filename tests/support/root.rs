@@ -195,8 +195,8 @@ pub(crate) fn package(name: &str) -> PackageFiles {
 }
 
 impl PackageFiles {
-    pub(crate) fn file(self, path: &str, text: &str) -> Self {
-        self.entry(path, 0o644, EntryKind::File(Content::bytes(text.as_bytes())))
+    pub(crate) fn file(self, path: &str, bytes: impl AsRef<[u8]>) -> Self {
+        self.entry(path, 0o644, EntryKind::File(Content::bytes(bytes.as_ref())))
     }
 
     pub(crate) fn directory(self, path: &str, mode: u16) -> Self {

@@ -23,6 +23,10 @@ pub mod cmdline {
     pub const IP: &str = "ip";
     /// Where the source `http` asks.
     pub const URL: &str = "kiln.url";
+    /// Where `/var` lies, if not on its partition: `ram`, or a rule that means a disk.
+    pub const VAR: &str = "kiln.var";
+    /// A rule that means the disk on which a live medium installs itself.
+    pub const INSTALL: &str = "kiln.install";
     /// What a first boot that was refused does: `hold` (the default), `reboot`, `poweroff`.
     pub const ON_FAILURE: &str = "kiln.on-failure";
 }
@@ -31,6 +35,8 @@ pub mod cmdline {
 pub mod path {
     /// Hand-off from the builder, JSON, in the initramfs.
     pub const HANDOFF: &str = "/kiln/boot.json";
+    /// A disk with the root, for machines that have none: netboot appends it to the initramfs.
+    pub const RAM_DISK: &str = "/kiln/disk.raw";
     /// Kernel modules of the initramfs: `.ko` or `.ko.xz` files below, and `modules.dep`, `modules.alias`,
     /// `modules.softdep` beside them, in depmod's text formats.
     pub const INITRD_MODULES: &str = "/lib/modules";
@@ -57,12 +63,22 @@ pub mod path {
     pub const FIRST_BOOT: &str = "/run/kiln/first-boot.json";
     /// Upper and work directory of the `/etc` overlay live below (tmpfs).
     pub const ETC_OVERLAY: &str = "/run/kiln/etc";
+    /// Says by being there that `/var` is not on the root's disk (tmpfs).
+    pub const VAR_ELSEWHERE: &str = "/run/kiln/var-elsewhere";
     /// State that survives reboots: identity and cached metadata, below `/var`.
     pub const STATE: &str = "/var/lib/kiln";
     /// The machine's ssh host keys, below [`STATE`].
     pub const SSH: &str = "/var/lib/kiln/ssh";
     /// File systems that kiln-init mounts for a moment.
     pub const SCRATCH: &str = "/run/kiln/mount";
+}
+
+/// Live media: disks that are only read, with the system of a disk on them.
+pub mod live {
+    /// Where the head of that disk begins on the medium, in bytes.
+    pub const HEAD: u64 = 1 << 20;
+    /// Bytes of a head: what lies before a disk's first partition.
+    pub const HEAD_LEN: u64 = 1 << 20;
 }
 
 /// GPT partitions of a disk. Types: Discoverable Partitions Specification.

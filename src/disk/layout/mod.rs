@@ -2,7 +2,8 @@
 //! Where everything lies on the disk.
 //!
 //! Two slots of root and hash tree stand behind the ESP; the second is empty and waits for the
-//! first update. What is behind the slots stays free: first boot makes the `var` partition
+//! first update. A disk for legacy firmware has GRUB's partition before the ESP, which stays the
+//! first by number: whatever names partitions by numbers holds for both. What is behind the slots stays free: first boot makes the `var` partition
 //! there. The partition table's own areas are extents like any other, so that one check finds
 //! every overlap.
 //!
@@ -24,6 +25,12 @@ use crate::{
 /// Alignment of partitions: a multiple of every flash erase block and RAID chunk in use.
 const ALIGNMENT: u64 = 1 << 20;
 
+/// Bytes of GRUB's partition: memory below 640 KiB limits its core image to less.
+pub const BIOS_BOOT_LEN: u64 = 1 << 20;
+
+/// Type of GRUB's partition (GRUB manual, "BIOS installation").
+const BIOS_BOOT: &str = "21686148-6449-6e6f-744e-656564454649";
+
 /// What the disk holds.
 #[derive(Debug, Clone, Copy)]
 pub struct Contents<'a> {
@@ -35,6 +42,8 @@ pub struct Contents<'a> {
     pub root_hash: &'a Digest,
     /// The plan's digest; the UUIDs that the root hash does not decide are made of it.
     pub plan: &'a Digest,
+    /// Whether legacy firmware boots from it too.
+    pub bios: bool,
 }
 
 /// What an extent is for.
@@ -43,6 +52,7 @@ pub enum Area {
     ProtectiveMbr,
     GptHeader,
     GptArray,
+    BiosBoot,
     Esp,
     Root,
     Verity,
@@ -116,13 +126,17 @@ impl Error {
 pub fn lay_out(disk: &Disk, contents: &Contents) -> Result<DiskLayout, Error> {
     check_sizes(disk, contents)?;
     let len = disk.size.get();
-    let slots = [
-        (Area::Esp, disk.esp),
-        (Area::Root, disk.root),
-        (Area::Verity, disk.verity),
-        (Area::EmptyRoot, disk.root),
-        (Area::EmptyVerity, disk.verity),
-    ];
+    let bios_boot = contents.bios.then_some((Area::BiosBoot, Bytes(BIOS_BOOT_LEN)));
+    let slots: Vec<(Area, Bytes)> = bios_boot
+        .into_iter()
+        .chain([
+            (Area::Esp, disk.esp),
+            (Area::Root, disk.root),
+            (Area::Verity, disk.verity),
+            (Area::EmptyRoot, disk.root),
+            (Area::EmptyVerity, disk.verity),
+        ])
+        .collect();
     let needed = slots.iter().try_fold(2 * ALIGNMENT, |sum, (_, size)| sum.checked_add(size.get()));
     let needed = Bytes(needed.unwrap_or(u64::MAX));
     // One MiB before the partitions, one for the backup table.
@@ -143,7 +157,10 @@ pub fn lay_out(disk: &Disk, contents: &Contents) -> Result<DiskLayout, Error> {
     extents.push(Extent { area: Area::GptBackup, offset: len - backup_len, len: backup_len });
     check_overlaps(&extents)?;
 
-    let partitions = extents.iter().filter_map(|extent| contents.partition(extent)).collect();
+    let (last, first): (Vec<_>, Vec<_>) =
+        extents.iter().partition(|extent| extent.area == Area::BiosBoot);
+    let numbered = first.into_iter().chain(last);
+    let partitions = numbered.filter_map(|extent| contents.partition(extent)).collect();
     let table = Table { disk_guid: contents.plan.uuid("disk"), n_blocks: len / BLOCK, partitions };
     // Encoding checks labels and UUIDs; better now than after the root has been written.
     table.encode()?;
@@ -193,6 +210,7 @@ impl Contents<'_> {
         let label = format!("{}_{}", self.name, self.version);
         let empty = || partition::EMPTY_LABEL.to_owned();
         let (type_guid, guid, attributes, label) = match extent.area {
+            Area::BiosBoot => (BIOS_BOOT, self.plan.uuid("bios boot"), 0, "bios-boot".to_owned()),
             Area::Esp => (partition::ESP, self.plan.uuid("esp"), 0, "esp".to_owned()),
             Area::Root => (partition::ROOT, halves.0, READ_ONLY, label),
             Area::Verity => {
@@ -207,7 +225,7 @@ impl Contents<'_> {
             }
         };
         Some(Partition {
-            type_guid: Uuid::parse_str(type_guid).expect("the contract's GUIDs are well formed"),
+            type_guid: Uuid::parse_str(type_guid).expect("GUIDs of constants are well formed"),
             guid,
             first_lba: extent.offset / BLOCK,
             n_blocks: extent.len / BLOCK,
@@ -232,10 +250,14 @@ pub fn var_uuid(cluster: &str, role: &str) -> Uuid {
 }
 
 impl DiskLayout {
-    /// The extent of an area.
+    /// The extent of an area that every disk has.
     pub fn extent(&self, area: Area) -> Extent {
-        let found = self.extents.iter().find(|extent| extent.area == area);
-        *found.expect("a layout has every area")
+        self.find(area).expect("a layout has every area but GRUB's partition")
+    }
+
+    /// The extent of an area, if the disk has it.
+    pub fn find(&self, area: Area) -> Option<Extent> {
+        self.extents.iter().find(|extent| extent.area == area).copied()
     }
 
     /// Bytes behind the last slot, for `var`.
@@ -257,6 +279,7 @@ impl fmt::Display for Area {
             Self::ProtectiveMbr => "[MBR]",
             Self::GptHeader => "[GPT header]",
             Self::GptArray => "[GPT array]",
+            Self::BiosBoot => "bios boot",
             Self::Esp => "esp",
             Self::Root => "root",
             Self::Verity => "verity",

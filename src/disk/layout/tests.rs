@@ -9,6 +9,15 @@ fn disk(size: u64, esp: u64, root: u64, verity: u64) -> Disk {
 }
 
 fn lay_out_sizes(disk: &Disk, root_len: u64, verity_len: u64) -> Result<DiskLayout, Error> {
+    lay_out_for(disk, root_len, verity_len, false)
+}
+
+fn lay_out_for(
+    disk: &Disk,
+    root_len: u64,
+    verity_len: u64,
+    bios: bool,
+) -> Result<DiskLayout, Error> {
     let contents = Contents {
         name: "quickstart-lb",
         version: "1",
@@ -16,6 +25,7 @@ fn lay_out_sizes(disk: &Disk, root_len: u64, verity_len: u64) -> Result<DiskLayo
         verity_len,
         root_hash: &Digest::of(b""),
         plan: &Digest::of(b"plan"),
+        bios,
     };
     lay_out(disk, &contents)
 }
@@ -39,6 +49,26 @@ fn a_disk_has_two_slots_and_room_for_var() {
     let labels: Vec<&str> = layout.table.partitions.iter().map(|p| p.label.as_str()).collect();
     let expected = ["esp", "quickstart-lb_1", "quickstart-lb_1_verity", "_empty", "_empty"];
     assert_eq!(labels, expected);
+}
+
+#[test]
+fn legacy_firmware_finds_its_partition_first_and_others_their_numbers() {
+    let layout = lay_out_for(&disk(2048, 256, 512, 8), 100, 100, true).unwrap();
+    let extents: Vec<String> = layout.to_string().lines().map(str::to_owned).collect();
+    assert_eq!(extents[3], "'bios boot' (blocks 2048..4096, 1 MiB)");
+    assert_eq!(extents[4], "'esp' (blocks 4096..528384, 256 MiB)");
+    let labels: Vec<&str> = layout.table.partitions.iter().map(|p| p.label.as_str()).collect();
+    let slots = ["esp", "quickstart-lb_1", "quickstart-lb_1_verity", "_empty", "_empty"];
+    assert_eq!((&labels[..5], labels[5]), (&slots[..], "bios-boot"));
+    let bios_boot = layout.table.partitions[5].type_guid;
+    assert_eq!(bios_boot.to_bytes_le(), *b"Hah!IdontNeedEFI");
+    assert_eq!(layout.find(Area::BiosBoot).map(|extent| extent.offset), Some(1 << 20));
+    let without = lay_out_sizes(&disk(2048, 256, 512, 8), 100, 100).unwrap();
+    assert_eq!(without.find(Area::BiosBoot), None);
+    let full = disk(1298, 256, 512, 8);
+    assert!(lay_out_sizes(&full, 0, 0).is_ok());
+    let needed = lay_out_for(&full, 0, 0, true).unwrap_err().help().unwrap();
+    assert_eq!(needed, "raise 'disk.size' to 1299MiB or more");
 }
 
 #[test]
@@ -100,6 +130,7 @@ fn a_label_that_gpt_cannot_hold_is_refused() {
         verity_len: 0,
         root_hash: &Digest::of(b""),
         plan: &Digest::of(b"plan"),
+        bios: false,
     };
     let error = lay_out(&disk(2048, 256, 512, 8), &contents).unwrap_err();
     assert_eq!(error.help().unwrap(), "shorten the cluster's name, the role or the version");
@@ -108,9 +139,9 @@ fn a_label_that_gpt_cannot_hold_is_refused() {
 proptest! {
     #[test]
     fn layouts_are_disjoint_aligned_and_inside(
-        size in 0_u64..5000, esp in 0_u64..600, root in 0_u64..1000, verity in 0_u64..20,
+        size in 0_u64..5000, esp in 0_u64..600, root in 0_u64..1000, verity in 0_u64..20, bios: bool,
     ) {
-        if let Ok(layout) = lay_out_sizes(&disk(size, esp, root, verity), 0, 0) {
+        if let Ok(layout) = lay_out_for(&disk(size, esp, root, verity), 0, 0, bios) {
             prop_assert!(layout.extents.windows(2).all(|pair| pair[0].end() <= pair[1].offset));
             prop_assert_eq!(layout.extents.last().unwrap().end(), layout.len);
             prop_assert!(layout.table.partitions.iter().all(|p| p.first_lba % 2048 == 0));

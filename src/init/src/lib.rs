@@ -4,6 +4,7 @@
 //! PID 1 of the initramfs (`main.rs`) and the builder share this code, so a template that the
 //! build test-rendered is rendered by the same engine on the node.
 
+pub mod disk_rule;
 pub mod first_boot;
 pub mod gpt;
 pub mod gzip;

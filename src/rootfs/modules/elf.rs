@@ -18,6 +18,8 @@ pub struct Facts {
     pub softdeps: Vec<String>,
     /// Modules that may be wanted at run time.
     pub weakdeps: Vec<String>,
+    /// Files below the firmware folder that the module may ask for.
+    pub firmware: Vec<String>,
     /// Symbols for other modules.
     pub exports: Vec<String>,
     /// Symbols of the kernel or of other modules, in the symbol table's order.
@@ -61,6 +63,7 @@ impl Facts {
                 Some(("alias", value)) => facts.aliases.push(value.to_owned()),
                 Some(("softdep", value)) => facts.softdeps.push(value.to_owned()),
                 Some(("weakdep", value)) => facts.weakdeps.push(value.to_owned()),
+                Some(("firmware", value)) => facts.firmware.push(value.to_owned()),
                 _ => {}
             }
         }
@@ -235,7 +238,12 @@ mod tests {
         symbols[SYMBOL * 2] = 8; // `own`, in section 1
         symbols[SYMBOL * 2 + 6] = 1;
         elf(&[
-            (".modinfo", 1, 0, b"license=GPL\0alias=pci:v1*\0\0softdep=pre: a\0weakdep=b\0"),
+            (
+                ".modinfo",
+                1,
+                0,
+                b"license=GPL\0alias=pci:v1*\0\0softdep=pre: a\0weakdep=b\0firmware=c/d.bin\0",
+            ),
             ("__ksymtab_strings", 1, 0, b"give\0\0take\0"),
             (".symtab", SYMBOL_TABLE, 4, &symbols),
             (".strtab", 3, 0, format!("\0wanted\0{own}\0").as_bytes()),
@@ -249,6 +257,7 @@ mod tests {
             aliases: words(&["pci:v1*"]),
             softdeps: words(&["pre: a"]),
             weakdeps: words(&["b"]),
+            firmware: words(&["c/d.bin"]),
             exports: words(&["give", "take"]),
             imports: words(&["wanted"]),
         };

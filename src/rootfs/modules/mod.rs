@@ -160,6 +160,7 @@ pub(super) fn install(
         modules_dep: plain_dep(&graph.dep(&chosen)),
         modules_alias: graph.alias(&chosen),
         modules_softdep: graph.softdep(&chosen),
+        initrd_firmware: firmware(draft, &release, chosen.iter().map(|at| &graph.modules[*at]))?,
         early_modules: early(&graph, &wanted.initrd_modules),
         module_count: graph.modules.len(),
         image: kernel.image,
@@ -288,6 +289,38 @@ fn initrd_file(
     let Kind::File(content) = &inode.kind else { unreachable!("modules are files") };
     let place = format!("{}/{}", kiln_contract::path::INITRD_MODULES, plain_path(&module.path));
     Ok((TreePath::new(&place)?, Content::bytes(unpacked(&path, content)?)))
+}
+
+/// Where the kernel looks for firmware, in this order, and how its files may be compressed.
+const FIRMWARE: [&str; 2] = ["/usr/lib/firmware/updates", "/usr/lib/firmware"];
+const FIRMWARE_ENDINGS: [&str; 3] = ["", ".zst", ".xz"];
+
+/// The firmware that modules name, as far as the root has it: packages have it by choice, and no
+/// module needs all that it names.
+fn firmware<'a>(
+    draft: &Draft<'_>,
+    release: &str,
+    modules: impl Iterator<Item = &'a Module>,
+) -> Result<BTreeMap<TreePath, Content>, super::Error> {
+    let folders =
+        FIRMWARE.iter().flat_map(|folder| [format!("{folder}/{release}"), (*folder).to_owned()]);
+    let folders: Vec<String> = folders.collect();
+    let mut found = BTreeMap::new();
+    for name in modules.flat_map(|module| &module.facts.firmware) {
+        for (folder, ending) in
+            folders.iter().flat_map(|folder| FIRMWARE_ENDINGS.map(|ending| (folder, ending)))
+        {
+            let Ok(path) = TreePath::new(&format!("{folder}/{name}{ending}")) else { continue };
+            let real = draft.tree.resolve(&path, true)?;
+            if let Some(Kind::File(content)) = draft.tree.get(&real).map(|inode| &inode.kind) {
+                // The initramfs has no merged /usr.
+                let place = path.as_str().strip_prefix("/usr").unwrap_or(path.as_str());
+                found.insert(TreePath::new(place)?, content.clone());
+                break;
+            }
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

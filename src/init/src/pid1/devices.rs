@@ -38,6 +38,9 @@ const COLDPLUG_NICE: i32 = 10;
 /// A driver that is a source of metadata itself, known once it has found its device; every other
 /// one brings a device with an event.
 const SOURCE_DRIVER: &str = "/bus/platform/drivers/fw_cfg";
+/// Seconds without a new disk after which there is none to come, and until that is assumed.
+const SETTLE: u32 = 3;
+const SETTLE_MAX: u32 = 60;
 /// After so long, a wait is announced.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -84,6 +87,8 @@ pub(super) struct Block {
     pub(super) name: String,
     /// `MAJOR:MINOR`.
     pub(super) number: String,
+    /// The disk that it is a partition of; else its own name.
+    pub(super) disk: String,
     /// UUID of the partition, if it is one of a GPT.
     pub(super) partition: Option<String>,
 }
@@ -138,6 +143,18 @@ impl Devices {
         let pid = pid.ok_or_else(|| Stop::new(task))?;
         let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty()).during(task)?;
         self.coldplug = Some(Coldplug { process, handle });
+        Ok(())
+    }
+
+    /// Waits until all disks may be taken to be there, which no event tells: modules have been loaded,
+    /// and for a while no block device has come.
+    pub(super) fn settle(&mut self) -> Result<()> {
+        let mut deadline = Deadline::after(SETTLE_MAX);
+        while self.in_coldplug() && self.wait(&mut deadline, "the loading of modules")? {}
+        let mut quiet = Deadline::after(SETTLE);
+        while self.wait(&mut quiet, "further disks")? && Instant::now() < deadline.at {
+            quiet = Deadline::after(SETTLE);
+        }
         Ok(())
     }
 
@@ -290,16 +307,15 @@ pub(super) fn block_devices() -> Vec<Block> {
             let folder = fs::read_link(&link).ok()?;
             let keys = fs::read(link.join("uevent")).ok()?;
             let keys = Uevent::from_file(&keys);
+            let name = keys.get("DEVNAME")?.to_owned();
+            let mut disk = name.clone();
             let partition = keys.get("PARTN").and_then(|number| {
-                let disk = folder.parent()?.file_name()?.to_str()?.to_owned();
-                let table = tables.entry(disk).or_insert_with_key(|disk| table(disk));
+                disk = folder.parent()?.file_name()?.to_str()?.to_owned();
+                let table = tables.entry(disk.clone()).or_insert_with_key(|disk| table(disk));
                 table.get(&number.parse().ok()?).cloned()
             });
-            Some(Block {
-                name: keys.get("DEVNAME")?.to_owned(),
-                number: format!("{}:{}", keys.get("MAJOR")?, keys.get("MINOR")?),
-                partition,
-            })
+            let number = format!("{}:{}", keys.get("MAJOR")?, keys.get("MINOR")?);
+            Some(Block { name, number, disk, partition })
         })
         .collect();
     blocks.sort_by(|a, b| a.name.cmp(&b.name));
@@ -309,17 +325,25 @@ pub(super) fn block_devices() -> Vec<Block> {
 /// UUIDs of a disk's partitions; none if the disk cannot be read, which is no reason to stop as
 /// long as another one has what is wanted.
 fn table(disk: &str) -> BTreeMap<u32, String> {
-    let number = |path: &str| -> Option<u64> {
-        fs::read_to_string(format!("{BLOCK}/{disk}/{path}")).ok()?.trim().parse().ok()
-    };
-    let read = || {
-        let block_size = number("queue/logical_block_size")?;
-        // Always in units of 512 bytes.
-        let n_blocks = number("size")? * 512 / block_size.max(1);
-        let device = Device::open(disk).ok()?;
-        gpt::partitions(&device, block_size, n_blocks).ok()
-    };
-    read().unwrap_or_default()
+    let partitions = partitions(disk).unwrap_or_default();
+    partitions.into_iter().map(|it| (it.number, it.uuid)).collect()
+}
+
+/// The partitions of a disk, if it can be read.
+pub(super) fn partitions(disk: &str) -> Option<Vec<gpt::Partition>> {
+    let block_size = number(disk, "queue/logical_block_size")?;
+    // Always in units of 512 bytes.
+    let n_blocks = number(disk, "size")? * 512 / block_size.max(1);
+    gpt::partitions(&Device::open(disk).ok()?, block_size, n_blocks).ok()
+}
+
+/// What sysfs says of a block device.
+pub(super) fn attribute(name: &str, path: &str) -> Option<Vec<u8>> {
+    fs::read(format!("{BLOCK}/{}/{path}", name.replace('/', "!"))).ok()
+}
+
+pub(super) fn number(name: &str, path: &str) -> Option<u64> {
+    String::from_utf8(attribute(name, path)?).ok()?.trim().parse().ok()
 }
 
 /// An open block device, read here and there.

@@ -6,7 +6,10 @@
 
 mod device_mapper;
 mod devices;
+mod install;
+mod loop_device;
 mod machine;
+mod medium;
 mod modules;
 mod mounts;
 mod root;
@@ -18,6 +21,7 @@ use std::{collections::BTreeMap, convert::Infallible};
 
 use kiln_contract::path::{
     FIRST_BOOT, HANDOFF, INSTANCE, OS_RELEASE, PENDING, RECHECK, SEED, SYSROOT, TEMPLATES,
+    VAR_ELSEWHERE,
 };
 use kiln_init::{
     first_boot::{self, Facts, FirstBoot, System},
@@ -35,6 +39,7 @@ use crate::{
 use devices::Devices;
 use machine::Machine;
 use search::Found;
+use state::Place;
 
 pub(crate) use devices::{COLDPLUG, coldplug};
 pub(crate) use modules::load_for_kernel;
@@ -70,7 +75,9 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
         steps.end("root opened", &devices)
     ));
     mounts::etc_overlay()?;
-    let var = handoff.var_partition.as_deref().and_then(state::partition);
+    let place = state::place(&mut devices, &handoff, root.is_live)?;
+    let uuid = handoff.var_partition.as_deref().filter(|_| place != Place::Memory);
+    let var = uuid.and_then(state::partition);
     let state = state::read(var.as_ref(), &mut devices)?;
     steps.end("state read", &devices);
     let own = [root.device, root.tree].into_iter().chain(var.map(|block| block.name));
@@ -110,7 +117,7 @@ fn boot(mut steps: Steps) -> Result<Infallible> {
     decision.instance.replaces = found.replaces.clone();
     steps.end("decided", &devices);
     report(&decision);
-    write_host(&decision)?;
+    write_host(&decision, place.fstab(&handoff))?;
     let total = steps.end("written", &devices);
     say(format_args!("first boot done after {total} ({}), starting systemd", steps.own()));
     hand_over(&decision, &found, steps.list)?;
@@ -188,8 +195,13 @@ fn report(decision: &FirstBoot) {
 }
 
 /// Writes what the host becomes.
-fn write_host(decision: &FirstBoot) -> Result<()> {
+fn write_host(decision: &FirstBoot, fstab: Option<String>) -> Result<()> {
     let below = Below::open(SYSROOT)?;
+    if let Some(fstab) = fstab {
+        below.write(&private("/etc/fstab", 0o644, fstab.into()))?;
+        // systemd-repart would make the partition on the root's disk.
+        Below::open("/")?.write(&private(VAR_ELSEWHERE, 0o644, Vec::new()))?;
+    }
     decision.files.iter().try_for_each(|file| below.write(file))
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! The root: found by its hash, opened with dm-verity, mounted, and switched to.
+//! The root: opened with dm-verity wherever its hash was found, mounted, and switched to.
 
 use std::{
     convert::Infallible,
@@ -25,13 +25,11 @@ use rustix::{
 
 use super::{
     device_mapper,
-    devices::{Block, Deadline, Device, Devices, block_devices},
-    mounts,
+    devices::{Block, Device, Devices},
+    medium, mounts,
 };
 use crate::error::{Result, Stop, While as _};
 
-/// Seconds until a root that does not appear stops the boot; some controllers take 30.
-const WAIT: u32 = 60;
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 const INIT: &str = "/sbin/init";
 
@@ -41,12 +39,15 @@ pub(super) struct Root {
     pub(super) device: String,
     /// Name of the hash tree's.
     pub(super) tree: String,
+    /// Whether it lies where nothing can be kept.
+    pub(super) is_live: bool,
 }
 
 /// Finds the partitions of the command line's root hash, opens and mounts them.
 pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
     let root_hash = root_hash()?;
-    let [data, tree] = find(devices, &root_hash)?;
+    let medium = medium::find(devices, handoff, &root_hash.partitions())?;
+    let [data, tree] = medium.partitions;
     let superblock = read_superblock(&tree)?;
     let parameters = superblock.table(&data.number, &tree.number, &root_hash);
     devices.need(&["dm_mod", "dm_verity"])?;
@@ -63,48 +64,22 @@ pub(super) fn open(devices: &mut Devices, handoff: &Handoff) -> Result<Root> {
         "mounting the root of {}-{} from '{}'",
         handoff.cluster, handoff.role, data.name
     ))?;
-    Ok(Root { device: data.name, tree: tree.name })
+    Ok(Root { device: data.name, tree: tree.name, is_live: medium.is_live })
 }
 
 fn root_hash() -> Result<RootHash> {
-    let command_line = fs::read_to_string("/proc/cmdline").during("reading /proc/cmdline")?;
-    let value = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(ROOTHASH)?.strip_prefix('='))
-        .next_back()
+    let value = argument(ROOTHASH)?
         .ok_or_else(|| Stop::new(format_args!("the kernel command line has no '{ROOTHASH}='")))?;
-    RootHash::parse(value).during(format_args!("kernel command line: '{ROOTHASH}='"))
+    RootHash::parse(&value).during(format_args!("kernel command line: '{ROOTHASH}='"))
 }
 
-/// Both partitions; waits for them.
-fn find(devices: &mut Devices, root_hash: &RootHash) -> Result<[Block; 2]> {
-    let wanted = root_hash.partitions();
-    let mut deadline = Deadline::after(WAIT);
-    loop {
-        let blocks = block_devices();
-        let partition = |uuid: &String| {
-            blocks.iter().find(|block| block.partition.as_ref() == Some(uuid)).cloned()
-        };
-        if let (Some(data), Some(tree)) = (partition(&wanted[0]), partition(&wanted[1])) {
-            return Ok([data, tree]);
-        }
-        // Short: each character on a serial line costs an emulated processor time.
-        if !devices.wait(&mut deadline, "the root's partitions")? {
-            let seen: Vec<String> = blocks
-                .iter()
-                .map(|it| match &it.partition {
-                    Some(uuid) => format!("{} ({uuid})", it.name),
-                    None => it.name.clone(),
-                })
-                .collect();
-            let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
-            return Err(Stop::new(format_args!(
-                "no root: waited {WAIT} s for the partitions {} (root) and {} (hash tree); \
-                 block devices: {seen}",
-                wanted[0], wanted[1]
-            )));
-        }
-    }
+/// The value of the last `key=` of the kernel command line.
+pub(super) fn argument(key: &str) -> Result<Option<String>> {
+    let command_line = fs::read_to_string("/proc/cmdline").during("reading /proc/cmdline")?;
+    let mut values = command_line
+        .split_ascii_whitespace()
+        .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+    Ok(values.next_back().map(str::to_owned))
 }
 
 fn read_superblock(tree: &Block) -> Result<Superblock> {

@@ -5,12 +5,17 @@
 //! partition that is there and cannot be read stops the boot, because going on would give the
 //! node another identity.
 
-use kiln_contract::path::STATE;
-use kiln_init::{first_boot::MachineId, metadata::Seed};
+use kiln_contract::{
+    cmdline::VAR,
+    partition::{LINUX_GENERIC, VAR_LABEL},
+    path::STATE,
+};
+use kiln_init::{first_boot::MachineId, handoff::Handoff, metadata::Seed};
 
 use super::{
     devices::{Block, Device, Devices, block_devices},
-    mounts,
+    install, mounts,
+    root::argument,
 };
 use crate::{
     error::{Result, Stop, While as _},
@@ -22,11 +27,55 @@ use crate::{
 const EXT4_MAGIC: [u8; 2] = [0x53, 0xef];
 const EXT4_MAGIC_OFFSET: u64 = 1024 + 56;
 const SEED_MAX: u64 = 32 << 20;
+/// What the command line says of a machine that keeps nothing.
+const IN_RAM: &str = "ram";
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) machine_id: Option<MachineId>,
     pub(super) seed: Option<Seed>,
+}
+
+/// Where `/var` lies, once systemd has mounted it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On the root's disk, as the image says.
+    Image,
+    Memory,
+    /// On a disk of its own, which may be new.
+    OwnDisk,
+}
+
+/// What the command line says of `/var`: where a live medium was booted, memory unless it names a
+/// disk.
+pub(super) fn place(devices: &mut Devices, handoff: &Handoff, is_live: bool) -> Result<Place> {
+    let rule = match argument(VAR)?.as_deref() {
+        None if is_live => return Ok(Place::Memory),
+        None => return Ok(Place::Image),
+        Some(IN_RAM) => return Ok(Place::Memory),
+        Some(rule) => rule.to_owned(),
+    };
+    let Some(uuid) = &handoff.var_partition else { return Ok(Place::Image) };
+    let task = || format!("kernel command line: '{VAR}=' ('{IN_RAM}' or which disk)");
+    let chosen = install::chosen(devices, &rule).during(task())?;
+    let uuid = uuid.to_ascii_lowercase();
+    install::prepare(&chosen, (LINUX_GENERIC, &uuid, VAR_LABEL)).during(task())?;
+    Ok(Place::OwnDisk)
+}
+
+impl Place {
+    /// The fstab(5) of such a machine, if it is not the image's.
+    pub(super) fn fstab(self, handoff: &Handoff) -> Option<String> {
+        let uuid = handoff.var_partition.as_deref().unwrap_or_default();
+        match self {
+            Self::Image => None,
+            Self::Memory => Some("tmpfs /var tmpfs nosuid,nodev,mode=0755,size=50% 0 0\n".into()),
+            Self::OwnDisk => Some(format!(
+                "PARTUUID={uuid} /var ext4 nosuid,nodev,noatime,x-systemd.makefs,x-systemd.growfs,\
+                 x-systemd.device-timeout=600s 0 2\n"
+            )),
+        }
+    }
 }
 
 /// The partition with that UUID. It lies on the root's disk, whose partitions appear together, but

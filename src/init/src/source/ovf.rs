@@ -82,6 +82,12 @@ pub(super) fn parse(bytes: &[u8], origin: &str) -> Result<Seed, Error> {
             }
             "user-data" => seed.user_data = Some(packed().unwrap_or_else(|_| value.into())),
             "network-config" => seed.network_config = Some(packed()?),
+            "vars" => {
+                let vars = serde_json::from_str(value).map_err(|error| {
+                    refuse(format!("line {}: the property 'vars': {error}", property.line))
+                })?;
+                deliver(key, vars);
+            }
             "password" => seed.warnings.push(format!(
                 "{origin}: the property 'password' is not used: nobody logs in with a password"
             )),
@@ -166,6 +172,14 @@ mod tests {
     }
 
     #[test]
+    fn variables_are_a_map_inside_a_text() {
+        let property = "<Property oe:key=\"vars\" oe:value=\"{&quot;priority&quot;:100}\"/>";
+        let seed = parse(environment(property).as_bytes(), "ovf").unwrap();
+        let metadata = seed.read(|_| Value::Null).unwrap();
+        assert_eq!(metadata.vars["priority"], 100);
+    }
+
+    #[test]
     fn a_refused_property_is_named_with_its_line() {
         let property = |key: &str, value: &str| {
             environment(&format!("\n\n<Property oe:key=\"{key}\"\n oe:value=\"{value}\"/>"))
@@ -202,6 +216,10 @@ mod tests {
             (
                 environment("<Property oe:key=\"network-config\" oe:value=\"%\"/>"),
                 "ovf: ovf-env.xml: line 4: the property 'network-config': not base64 at byte 0",
+            ),
+            (
+                environment("<Property oe:key=\"vars\" oe:value=\"a: 1\"/>"),
+                "ovf: ovf-env.xml: line 4: the property 'vars': expected value at line 1 column 1",
             ),
         ] {
             assert_eq!(parse(text.as_bytes(), "ovf").unwrap_err().to_string(), message);

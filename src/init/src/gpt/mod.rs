@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-//! UUIDs of a disk's partitions: the GUID Partition Table, UEFI specification 2.10, section 5.3.
+//! A disk's partitions: the GUID Partition Table, UEFI specification 2.10, section 5.3.
 //!
 //! The kernel reads the table as well, but Linux 6.12 does not tell anybody the UUIDs: its
 //! uevents have PARTN and PARTNAME only. udev would know; there is none in the initramfs.
 
-use std::{collections::BTreeMap, io};
+mod write;
 
+use std::io;
+
+pub use self::write::{BLOCK, Damaged, Tables, alone, fitted};
 use crate::volume::ReadAt;
 
 const SIGNATURE: &[u8; 8] = b"EFI PART";
@@ -14,40 +17,42 @@ const HEADER_LEN: usize = 92;
 const ENTRIES_MAX: usize = 256;
 const ENTRY_LEN: std::ops::RangeInclusive<usize> = 128..=512;
 
-/// UUIDs by partition number, of the primary table or, if it is damaged, of the backup. Empty
-/// for a disk without either.
+/// A partition, as a table has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// From 1, as the kernel numbers it.
+    pub number: u32,
+    /// Its own, in lower case.
+    pub uuid: String,
+    /// The first block.
+    pub first: u64,
+    /// The last block; it is part of it.
+    pub last: u64,
+}
+
+/// The partitions of the primary table or, if it is damaged, of the backup. Empty for a disk
+/// without either.
 ///
 /// # Errors
 /// Reading the disk.
-pub fn partitions(
-    disk: &dyn ReadAt,
-    block_size: u64,
-    n_blocks: u64,
-) -> io::Result<BTreeMap<u32, String>> {
+pub fn partitions(disk: &dyn ReadAt, block_size: u64, n_blocks: u64) -> io::Result<Vec<Partition>> {
     for header in [1, n_blocks.saturating_sub(1)] {
         if let Some(partitions) = table(disk, block_size, header)? {
             return Ok(partitions);
         }
     }
-    Ok(BTreeMap::new())
+    Ok(Vec::new())
 }
 
-fn table(
-    disk: &dyn ReadAt,
-    block_size: u64,
-    block: u64,
-) -> io::Result<Option<BTreeMap<u32, String>>> {
+fn table(disk: &dyn ReadAt, block_size: u64, block: u64) -> io::Result<Option<Vec<Partition>>> {
     let Some(mut header) = read(disk, block.saturating_mul(block_size), HEADER_LEN)? else {
         return Ok(None);
-    };
-    let u32_at = |bytes: &[u8], at: usize| {
-        u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
     };
     let size_at = |bytes: &[u8], at| usize::try_from(u32_at(bytes, at)).unwrap_or(usize::MAX);
     let (header_len, checksum) = (size_at(&header, 12), u32_at(&header, 16));
     let (n_entries, entry_len) = (size_at(&header, 80), size_at(&header, 84));
     let entries_checksum = u32_at(&header, 88);
-    let entries_block = u64::from(u32_at(&header, 72)) | u64::from(u32_at(&header, 76)) << 32;
+    let entries_block = u64_at(&header, 72);
     // The checksum is of the header with zeros in its own place.
     header[16..20].fill(0);
     let valid = header[..8] == *SIGNATURE
@@ -65,12 +70,28 @@ fn table(
     };
     let used = |(_, entry): &(u32, &[u8])| entry[..16].iter().any(|byte| *byte != 0);
     let numbered = (1..).zip(entries.chunks_exact(entry_len)).filter(used);
-    Ok(Some(numbered.map(|(number, entry)| (number, uuid(&entry[16..32]))).collect()))
+    let partition = |(number, entry): (u32, &[u8])| Partition {
+        number,
+        uuid: uuid(&entry[16..32]),
+        first: u64_at(entry, 32),
+        last: u64_at(entry, 40),
+    };
+    Ok(Some(numbered.map(partition).collect()))
 }
 
-/// The mixed-endian text form; section 5.3.3 and appendix A.
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
+}
+
+/// Where each byte of the text form stands; section 5.3.3 and appendix A.
+const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// The mixed-endian text form.
 fn uuid(bytes: &[u8]) -> String {
-    const ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
     let mut text = String::with_capacity(36);
     for (position, index) in ORDER.into_iter().enumerate() {
         if matches!(position, 4 | 6 | 8 | 10) {
@@ -119,7 +140,7 @@ const CRC_OF_HALF_BYTE: [u32; 16] = {
 };
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::process::Command;
 
     use proptest::prelude::*;
@@ -129,8 +150,15 @@ mod tests {
     const UUIDS: [&str; 2] =
         ["01020304-0506-0708-090a-0b0c0d0e0f10", "11111111-2222-3333-4444-555555555555"];
 
+    #[test]
+    fn a_partition_lies_where_sgdisk_put_it() {
+        let found = partitions(&&disk()[..], 512, 2048).unwrap();
+        let places: Vec<_> = found.iter().map(|it| (it.number, it.first, it.last)).collect();
+        assert_eq!(places, [(1, 40, 80), (3, 90, 100)]);
+    }
+
     /// A disk of 2048 blocks with partitions 1 and 3, made by sgdisk.
-    fn disk() -> Vec<u8> {
+    pub(super) fn disk() -> Vec<u8> {
         let file = tempfile::NamedTempFile::new().unwrap();
         file.as_file().set_len(2048 * 512).unwrap();
         let status = Command::new("sgdisk")
@@ -148,7 +176,8 @@ mod tests {
     }
 
     fn uuids(disk: &[u8]) -> Vec<(u32, String)> {
-        partitions(&disk, 512, 2048).unwrap().into_iter().collect()
+        let found = partitions(&disk, 512, 2048).unwrap();
+        found.into_iter().map(|it| (it.number, it.uuid)).collect()
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! Blocks: 16 system blocks, 3 volume descriptors, 4 path tables, the two root folders, the
 //! continuation area of Rock Ridge, files.
 
+pub mod boot;
+
 use std::collections::BTreeMap;
 
 /// Bytes of a logical block.
@@ -349,7 +351,7 @@ struct Time {
 
 impl Time {
     fn new(mtime: u32) -> Self {
-        let (year, month, day) = super::calendar::civil(mtime / 86_400);
+        let (year, month, day) = crate::formats::calendar::civil(mtime / 86_400);
         Self { year, month, day, second_of_day: mtime % 86_400 }
     }
 
