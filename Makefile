@@ -4,7 +4,7 @@ TARGET := x86_64-unknown-linux-gnu
 BUILT  := target/$(TARGET)/release/kiln
 
 .DEFAULT_GOAL := help
-.PHONY: help images kubernetes machines test lint check unit boot test-cluster test-hardware test-power-cut test-random bench setup clean FORCE
+.PHONY: help images kubernetes live machines test lint check unit boot test-cluster test-forms test-hardware test-serve test-power-cut test-random bench setup clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -46,7 +46,8 @@ lint: ## Formatting and lints
 
 unit: ## All tests that need no image
 	cargo test --release --workspace --locked --lib --bins
-	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster::
+	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster:: \
+		--skip delivery:: --skip serve::load:: --skip serve::page::
 
 # The filters also choose secrets::images and secrets::cluster: what is in an image and must not be.
 boot: images machines ## Judge images with foreign tools, boot every role and two small clusters in QEMU
@@ -66,6 +67,25 @@ test-power-cut: machines ## Cut the power at 30 random moments of the first boot
 test-cluster: bin/kiln kubernetes ## Boot a cluster of seven machines, of which some die (half an hour)
 	$(call cluster,tests/failover,out/failover)
 	cargo test --release --workspace --locked --test kiln -- --nocapture failover::
+
+live: bin/kiln machines
+	bin/kiln -C tests/machines build lb --format raw,iso,netboot --out ../../out/live
+
+test-forms: live target/python/firmware target/python/ovf ## Boot every form of an image, from discs, disks and the network (half an hour)
+	@.ci/setup /usr/lib/ipxe/ipxe.lkrn=ipxe
+	cargo test --release --workspace --locked --test kiln -- --nocapture delivery::
+
+test-serve: ## A thousand machines at kiln serve, its page in a browser, its speed beside nginx (3 minutes)
+	@.ci/setup chromium=chromium
+	cargo test --release --locked --test kiln -- --nocapture serve::load:: serve::page::
+	cargo bench --locked --bench serve
+
+# Programs that are not ours and not in Debian; everything that they need is pinned.
+target/python/%: tools/python/%.txt
+	rm -rf $@
+	python3 -m venv $@
+	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
 
 CASES := 20000
 test-random: ## Long randomised runs over everything that reads what others wrote, in 1 GiB (10 minutes)

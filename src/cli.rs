@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The command line: clap structs only.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -44,6 +44,8 @@ pub enum Command {
     Pki(Pki),
     /// Write a host's metadata medium
     Seed(Seed),
+    /// Serve images and metadata to machines that boot by network
+    Serve(Serve),
     /// Write an image to a disk, and read it back
     Flash(Flash),
     /// Show what first boot would make of a host's metadata
@@ -269,6 +271,59 @@ pub enum SeedFormat {
     Qemu,
     /// A web server's folder, named by the host's MAC address, for kiln.url=
     Http,
+}
+
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Folder of the images
+    #[arg(long, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+    /// Where to listen for HTTP
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Name or address of this machine for others [default: what they asked]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Certificate with its chain, for HTTPS; PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Its key; PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Where to listen for HTTPS
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
+    pub tls_listen: SocketAddr,
+    /// Folder with iPXE's programs, to be served by TFTP and below /ipxe/
+    #[arg(long, value_name = "DIR")]
+    pub tftp_root: Option<PathBuf>,
+    /// Where to listen for TFTP
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:69")]
+    pub tftp_listen: SocketAddr,
+    /// Serve no metadata: hosts have them from elsewhere
+    #[arg(long)]
+    pub no_metadata: bool,
+    /// Serve private keys too; with commas between them
+    #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',')]
+    pub serve_keys: Vec<ServeKeys>,
+    /// Connections at a time
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+    /// Of these, from one address
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_of_one: u32,
+    /// Write configuration for dnsmasq and nginx into this folder instead
+    #[arg(long, value_name = "DIR")]
+    pub write_config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ServeKeys {
+    /// Hosts' metadata with their keys, over HTTPS
+    Metadata,
+    /// Images that hold keys, over HTTPS
+    Images,
+    /// Images that hold keys, over HTTP too
+    ImagesOverHttp,
 }
 
 #[derive(Debug, Args)]

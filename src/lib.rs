@@ -14,7 +14,8 @@
 //!
 //! The modules, in reading order: [`cmd`]`::build` is the recipe and reads as that list. Pure
 //! stages use no file, clock, environment, process or randomness; the I/O ring is [`sys`],
-//! [`fetch`], [`store`], [`cmd`], [`flash`], and [`disk`]`::write` and `::forms`. `.clippy.toml` holds that border.
+//! [`fetch`], [`store`], [`cmd`], [`flash`], [`serve`], and [`disk`]`::write` and `::forms`. `.clippy.toml` holds
+//! that border.
 
 pub mod cli;
 pub mod cmd;
@@ -48,6 +49,7 @@ pub mod outputs;
 pub mod preview;
 pub mod qemu;
 pub mod seed;
+pub mod serve;
 
 pub mod checksum;
 pub mod diagnostic;

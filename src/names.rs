@@ -379,6 +379,25 @@ pub fn mac(text: &str) -> Checked<String> {
     Ok(lower)
 }
 
+/// What a machine's firmware states as its UUID; the result is lower case.
+pub fn machine_uuid(text: &str) -> Checked<String> {
+    let lower = text.to_ascii_lowercase();
+    let parsed = uuid::Uuid::try_parse(&lower).ok();
+    let Some(uuid) = parsed.filter(|uuid| uuid.hyphenated().to_string() == lower) else {
+        return Err(Complaint::new(
+            format!("{} is no UUID", quoted(text)),
+            "write it as /sys/class/dmi/id/product_uuid shows it",
+        ));
+    };
+    if uuid.is_nil() || uuid.is_max() {
+        return Err(Complaint::new(
+            format!("{} is what boards state that have no UUID", quoted(text)),
+            "name the machine by its 'mac'",
+        ));
+    }
+    Ok(lower)
+}
+
 /// A key of OpenSSH's `authorized_keys`.
 pub fn ssh_key(text: &str) -> Checked<String> {
     let mut words = text.split_whitespace();
@@ -537,6 +556,12 @@ mod tests {
     #[test]
     fn mac_addresses_have_one_form() {
         assert_eq!(mac("52-54-00-AB-00-24").as_deref(), Ok("52:54:00:ab:00:24"));
+        let uuid = "4c4c4544-0042-3510-8051-B4C04F4E3232";
+        assert_eq!(machine_uuid(uuid).as_deref(), Ok(&*uuid.to_ascii_lowercase()));
+        for bad in ["", "4c4c45440042351080 51b4c04f4e3232", "00000000-0000-0000-0000-000000000000"]
+        {
+            assert!(machine_uuid(bad).is_err(), "{bad}");
+        }
         for bad in ["52:54:00:31:00", "01:00:5e:00:00:01", "52:54:00:31:00:gg", "525400310024"] {
             assert!(mac(bad).is_err(), "{bad}");
         }

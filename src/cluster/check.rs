@@ -6,7 +6,7 @@ use std::{
     net::Ipv4Addr,
 };
 
-use super::{Cluster, release};
+use super::{Cluster, Host, release};
 use crate::{
     diagnostic::{Diagnostic, Problems, Span, quoted, suggest},
     kubernetes::{MASTER, NODE, role, settings::Subject},
@@ -32,7 +32,7 @@ pub(super) fn check<'a>(
     check.endpoint();
     check.hosts(profiles);
     check.addresses();
-    check.macs();
+    check.machines();
     check.etcd();
     check.pki();
     check.kubernetes();
@@ -205,29 +205,35 @@ impl Check<'_> {
         }
     }
 
-    fn macs(&self) {
-        let mut macs: Vec<_> = self
+    /// What machines are told apart by.
+    fn machines(&self) {
+        self.distinct("mac", "MAC address", |host| host.mac.as_ref());
+        self.distinct("uuid", "UUID", |host| host.uuid.as_ref());
+    }
+
+    fn distinct(&self, key: &str, noun: &str, value: impl Fn(&Host) -> Option<&String>) {
+        let mut values: Vec<_> = self
             .cluster
             .hosts
             .iter()
             .filter_map(|(name, host)| {
-                Some((host.mac.as_ref()?, name, self.node.place(&["hosts", name, "mac"])))
+                Some((value(host)?, name, self.node.place(&["hosts", name, key])))
             })
             .collect();
-        macs.sort_by_key(|(.., place)| place.range.start);
+        values.sort_by_key(|(.., place)| place.range.start);
         let mut owners: BTreeMap<&String, (&String, &Span)> = BTreeMap::new();
-        for (mac, name, place) in macs {
-            if let Some((first, first_place)) = owners.get(mac) {
+        for (value, name, place) in values {
+            if let Some((first, first_place)) = owners.get(value) {
                 self.problems.add(
                     Diagnostic::new(format!(
-                        "MAC address {mac} of host '{name}' is that of host '{first}'"
+                        "{noun} {value} of host '{name}' is that of host '{first}'"
                     ))
                     .at(place)
                     .also(first_place, "first here")
                     .help("give each its own"),
                 );
             } else {
-                owners.insert(mac, (name, place));
+                owners.insert(value, (name, place));
             }
         }
     }

@@ -254,6 +254,12 @@ pub struct Host {
     pub address: HostAddress,
     /// Lower case, colons.
     pub mac: Option<String>,
+    /// Lower case: the UUID that the machine's firmware states.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
+    /// Words for its kernel's command line when it boots by network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kernel_arguments: Vec<String>,
     pub ssh_authorized_keys: Vec<String>,
     /// Values for first-boot templates, as `vars.NAME`.
     pub vars: BTreeMap<String, serde_json::Value>,

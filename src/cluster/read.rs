@@ -183,6 +183,9 @@ fn host(fields: &Fields<'_>, prefix: u8) -> Option<Host> {
         checked(parse)(node, problems)
     });
     let mac = fields.optional("mac", checked(names::mac));
+    let uuid = fields.optional("uuid", checked(names::machine_uuid));
+    let kernel_arguments =
+        fields.or("kernel-arguments", Vec::new(), list(checked(names::netboot_argument)));
     let ssh_authorized_keys =
         fields.or("ssh-authorized-keys", Vec::new(), list(checked(names::ssh_key)));
     let vars = fields.or("vars", Default::default(), |node, problems| {
@@ -192,6 +195,8 @@ fn host(fields: &Fields<'_>, prefix: u8) -> Option<Host> {
         role: role?,
         address: address?,
         mac: mac?,
+        uuid: uuid?,
+        kernel_arguments: kernel_arguments?,
         ssh_authorized_keys: ssh_authorized_keys?,
         vars: vars?,
     })

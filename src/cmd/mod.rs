@@ -13,6 +13,7 @@ mod pki;
 mod plan;
 mod preview;
 mod seed;
+mod serve;
 
 use std::{
     io::{self, Write as _},
@@ -60,6 +61,7 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Build(args) => build::run(&context, args),
         Command::Pki(command) => pki::run(&context, command),
         Command::Seed(args) => seed::run(&context, args),
+        Command::Serve(args) => serve::run(&context, args),
         Command::Flash(args) => flash::run(&context, args),
         Command::Preview(args) => preview::run(&context, args),
         Command::Boot(args) => boot::run(&context, args),

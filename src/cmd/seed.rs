@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::{Context, kubernetes::Secrets};
 use crate::{
     cli::{self, SeedFormat},
-    cluster::{self, Cluster, Delivery},
+    cluster::{self, Cluster, Delivery, Host},
     diagnostic::{Problems, suggest},
     error::refuse_usage,
     kubernetes::secrets::of_host as secrets_of,
@@ -45,10 +45,10 @@ pub(super) fn run(context: &Context, args: &cli::Seed) -> Result<()> {
         false => sys::fs::write_atomic,
     };
     for (name, files) in &seeds {
-        let mac = cluster.hosts[*name].mac.as_deref();
-        let path = write(&args.out, (name, mac), files, args.format, put)
+        let host = &cluster.hosts[*name];
+        let paths = write(&args.out, (name, host), files, args.format, put)
             .with_context(|| format!("writing the seed of '{name}'"))?;
-        println!("{}", path.display());
+        paths.iter().for_each(|path| println!("{}", path.display()));
     }
     let has_keys = |name: &String| !secrets_of(&cluster, name).is_empty();
     if seed::are_secrets(&cluster) && seeds.iter().any(|(name, _)| has_keys(name)) {
@@ -71,11 +71,11 @@ type Put = fn(&Path, &[u8]) -> Result<()>;
 
 fn write(
     out: &Path,
-    (name, mac): (&str, Option<&str>),
+    (name, host): (&str, &Host),
     files: &Files,
     format: SeedFormat,
     put: Put,
-) -> Result<PathBuf> {
+) -> Result<Vec<PathBuf>> {
     let folder = |name: &str, files: &Files| {
         let folder = out.join(name);
         sys::fs::create_dirs(&folder)?;
@@ -88,28 +88,32 @@ fn write(
         SeedFormat::Iso => {
             let path = out.join(format!("{name}.iso"));
             put(&path, &seed::iso(files)?)?;
-            Ok(path)
+            Ok(vec![path])
         }
         SeedFormat::Vfat => {
             let path = out.join(format!("{name}.img"));
             put(&path, &seed::vfat(files)?)?;
-            Ok(path)
+            Ok(vec![path])
+        }
+        SeedFormat::Dir => Ok(vec![folder(name, files)?]),
+        SeedFormat::Guestinfo => Ok(vec![folder(name, &forms::guestinfo(name, files)?)?]),
+        SeedFormat::Ova => Ok(vec![folder(name, &forms::ova(name, files)?)?]),
+        SeedFormat::Qemu => Ok(vec![folder(name, &forms::qemu(files))?]),
+        SeedFormat::Http => {
+            let files = forms::http(files);
+            let folders: Vec<String> = forms::folders_of(host).collect();
+            if folders.is_empty() {
+                return Err(refuse_usage(
+                    format!("'{name}' has neither 'mac' nor 'uuid' in cluster.yaml"),
+                    "a server tells hosts from one another by it: write it down",
+                ));
+            }
+            folders.iter().map(|name| folder(name, &files)).collect()
         }
         SeedFormat::ConfigDrive => {
             let path = out.join(format!("{name}.config-2.img"));
             put(&path, &seed::config_drive(name, files)?)?;
-            Ok(path)
+            Ok(vec![path])
         }
-        SeedFormat::Dir => folder(name, files),
-        SeedFormat::Guestinfo => folder(name, &forms::guestinfo(name, files)?),
-        SeedFormat::Ova => folder(name, &forms::ova(name, files)?),
-        SeedFormat::Qemu => folder(name, &forms::qemu(files)),
-        SeedFormat::Http => match mac {
-            Some(mac) => folder(&forms::folder_of(mac), &forms::http(files)),
-            None => Err(refuse_usage(
-                format!("'{name}' has no 'mac' in cluster.yaml"),
-                "a server tells hosts from one another by it: write it down",
-            )),
-        },
     }
 }

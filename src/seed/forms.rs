@@ -11,7 +11,7 @@ use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 
 use super::{Error, Files};
-use crate::{digest::Digest, formats::ova::Property};
+use crate::{cluster::Host, digest::Digest, formats::ova::Property};
 
 /// How kiln-init finds a host's documents in a folder of a server, and what it calls them.
 const DOCUMENTS: [&str; 3] = ["meta-data", "network-config", "user-data"];
@@ -104,6 +104,11 @@ pub fn folder_of(mac: &str) -> String {
     mac.to_ascii_lowercase().replace(':', "-")
 }
 
+/// The names by which a server tells a host: its MAC address, its UUID.
+pub fn folders_of(host: &Host) -> impl Iterator<Item = String> {
+    host.mac.as_deref().map(folder_of).into_iter().chain(host.uuid.clone())
+}
+
 /// The same bytes for the same text, whenever they are made.
 fn compressed(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzBuilder::new().write(Vec::new(), Compression::best());
@@ -152,7 +157,10 @@ mod tests {
         let mut text = String::new();
         flate2::read::GzDecoder::new(&*packed).read_to_string(&mut text).unwrap();
         let value: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&value["local-hostname"], &value["network"]["version"]), (&json!("n1"), &json!(2)));
+        assert_eq!(
+            (&value["local-hostname"], &value["network"]["version"]),
+            (&json!("n1"), &json!(2))
+        );
         let script = String::from_utf8(out["set.sh"].clone()).unwrap();
         assert!(script.contains("-f guestinfo.userdata=\"$PWD/guestinfo.userdata\""), "{script}");
         assert_eq!(out, guestinfo("n1", &files()).unwrap());

@@ -8,6 +8,8 @@ fn cluster() -> Cluster {
         role: "lb".into(),
         address: HostAddress { address: Ipv4Addr::new(192, 168, 31, last), prefix: 24 },
         mac: mac.map(str::to_owned),
+        uuid: None,
+        kernel_arguments: Vec::new(),
         ssh_authorized_keys: Vec::new(),
         vars: BTreeMap::new(),
     };

@@ -23,6 +23,8 @@ pub mod cmdline {
     pub const IP: &str = "ip";
     /// Where the source `http` asks.
     pub const URL: &str = "kiln.url";
+    /// Where first boot tells how it went: `report` is asked below it, as documents are below `kiln.url`.
+    pub const REPORT: &str = "kiln.report";
     /// Where `/var` lies, if not on its partition: `ram`, or a rule that means a disk.
     pub const VAR: &str = "kiln.var";
     /// A rule that means the disk on which a live medium installs itself.

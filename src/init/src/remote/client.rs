@@ -73,6 +73,20 @@ impl<'a> Client<'a> {
         answer
     }
 
+    /// Hands over a JSON document, in one try.
+    ///
+    /// # Errors
+    /// The server did not take it.
+    pub fn post(&mut self, url: &Url, body: &[u8]) -> Result<(), Error> {
+        let headers = &[("Content-Type", "application/json")];
+        let request = Request { method: Method::Post, url, headers, body };
+        match http::send(&mut *self.network, &request, self.deadline) {
+            Ok(response) if (200..300).contains(&response.status) => Ok(()),
+            Ok(response) => Err(refused(url, format!("status {}", response.status))),
+            Err(Fault::Broken(what) | Fault::Refused(what)) => Err(refused(url, what)),
+        }
+    }
+
     /// The answer of the first of several places that gives one; they are asked in turn. Also
     /// gives that place's index.
     ///
@@ -117,7 +131,7 @@ impl<'a> Client<'a> {
     ) -> Result<Try, Error> {
         let mut at = url.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let request = Request { method, url: &at, headers };
+            let request = Request { method, url: &at, headers, body: &[] };
             let response = match http::send(&mut *self.network, &request, self.deadline) {
                 Ok(response) => response,
                 Err(Fault::Broken(what)) => return Ok(Try::Again(what, None)),

@@ -43,7 +43,10 @@ impl Place {
     }
 
     /// Where the document `name` is for this host.
-    pub(super) fn url(&self, name: &str, facts: &Facts) -> Result<Url, Error> {
+    ///
+    /// # Errors
+    /// The firmware does not state a value that the URL has a place for.
+    pub fn url(&self, name: &str, facts: &Facts) -> Result<Url, Error> {
         self.filled(name, |key| value(key, facts))
     }
 

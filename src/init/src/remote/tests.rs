@@ -54,6 +54,35 @@ fn documents_are_fetched_by_mac() {
 }
 
 #[test]
+fn reports_go_where_the_command_line_says_or_where_metadata_come_from() {
+    let asks = [Ask::Ec2, Ask::Http(Place::parse("http://a/{mac}/", "here").unwrap())];
+    let url = |line: &str, asks: &[Ask]| {
+        let place = report_place(line, asks).map_err(|error| error.to_string())?;
+        Ok::<_, String>(place.map(|it| it.url("report", &facts()).unwrap().to_string()))
+    };
+    assert_eq!(url("quiet", &asks), Ok(Some(format!("{BASE}/report"))));
+    let line = "kiln.report=http://b/x kiln.url=http://c/";
+    assert_eq!(url(line, &asks), Ok(Some("http://b/x/report".to_owned())));
+    assert_eq!(url("kiln.url=http://c/", &asks[..1]), Ok(None));
+    assert!(url("kiln.report=https://b/", &asks).is_err());
+    assert_eq!(root_hash("a roothash=ab b"), "ab");
+}
+
+#[test]
+fn a_report_is_sent_once_and_its_refusal_is_told() {
+    let url = url::Url::parse("http://a/report").unwrap();
+    let post = |play| {
+        let mut network = Fake::default().on("http://a/report", play);
+        let outcome = Client::once(&mut network, BUDGET).post(&url, b"{}");
+        (outcome.map_err(|error| error.to_string()), network.requests.borrow().len())
+    };
+    assert_eq!(post(answer("204 No Content", "", "")), (Ok(()), 1));
+    let refused = Err("'http://a/report': status 405".to_owned());
+    assert_eq!(post(answer("405 Method Not Allowed", "", "")), (refused, 1));
+    assert_eq!(post(Play::Hangs).0, Err("'http://a/report': no answer in time".to_owned()));
+}
+
+#[test]
 fn what_time_can_heal_is_asked_again() {
     let url = format!("{BASE}/meta-data");
     let mut network = Fake::default()

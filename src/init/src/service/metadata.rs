@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     command, handoff, instance,
     netlink::{addresses, default_interface},
+    report,
     resolve::{self, RESOLVED},
     status::{Step, Summary},
 };
@@ -56,7 +57,7 @@ const PROVISIONAL_NETWORK: &str = "/etc/systemd/network/10-kiln-dhcp.network";
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Pending {
-    asks: Vec<Ask>,
+    pub(super) asks: Vec<Ask>,
     line: Line,
 }
 
@@ -72,7 +73,7 @@ impl Pending {
         if declared.is_empty() {
             return Ok(None);
         }
-        let command_line = fs::read_to_string("/proc/cmdline").during("reading /proc/cmdline")?;
+        let command_line = command_line()?;
         let seedfrom = search.line().and_then(|line| line.seed_url.as_deref());
         let url = handoff.url.as_deref();
         let planned = remote::plan(&declared, &command_line, url, seedfrom, &dmi()).or_stop()?;
@@ -90,7 +91,11 @@ impl Pending {
     }
 }
 
-fn dmi() -> Dmi {
+pub(super) fn command_line() -> Result<String> {
+    fs::read_to_string("/proc/cmdline").during("reading /proc/cmdline")
+}
+
+pub(super) fn dmi() -> Dmi {
     Dmi::read(|file| fs::read_to_string(format!("{DMI}/{file}")).ok())
 }
 
@@ -99,6 +104,7 @@ pub(crate) fn run() -> Result<()> {
         Ok(()) => Ok(()),
         Err(stop) => {
             say(format_args!("first boot stopped: {stop}"));
+            report::send("stopped", &stop.to_string());
             if let Some(choice) = on_failure() {
                 thread::sleep(READING_TIME);
                 let verb = if choice == RebootCommand::Restart { "reboot" } else { "poweroff" };
@@ -174,7 +180,7 @@ pub(super) fn ask(
     };
     let facts = remote::Facts { dmi: dmi(), interface, mac };
     let budget = LEAST.max(Duration::from_secs(u64::from(handoff.source_wait)));
-    let mut network = Sockets { started: Instant::now() };
+    let mut network = Sockets::new();
     let mut silent = Vec::new();
     for ask in &pending.asks {
         let word = ask.source().word();
@@ -198,7 +204,7 @@ pub(super) fn ask(
 }
 
 /// The interface that leads to the servers: the default route's, else the first with an address.
-fn interface() -> Result<Option<(String, String)>> {
+pub(super) fn interface() -> Result<Option<(String, String)>> {
     let index = match default_interface()? {
         Some(index) => Some(index),
         None => {
@@ -243,6 +249,8 @@ fn apply(
     let summary = Summary::new(decision, answers, steps);
     let summary = serde_json::to_vec_pretty(&summary).during("writing the summary")?;
     below.write(&private(FIRST_BOOT, 0o644, summary))?;
+    // Before the network becomes the host's own: it may be away for a moment then.
+    report::send("configured", "");
     command("networkctl", "reload")?;
     let instance = &decision.instance;
     say(format_args!(
@@ -256,8 +264,14 @@ fn apply(
 }
 
 /// Real connections, names resolved as the host does.
-struct Sockets {
+pub(super) struct Sockets {
     started: Instant,
+}
+
+impl Sockets {
+    pub(super) fn new() -> Self {
+        Self { started: Instant::now() }
+    }
 }
 
 impl Network for Sockets {
@@ -348,7 +362,7 @@ mod tests {
             b"HTTP/1.1 503 Later\r\nContent-Length: 0\r\n\r\n",
             b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 4\r\n\r\na: 1",
         ]);
-        let mut network = Sockets { started: Instant::now() };
+        let mut network = Sockets::new();
         let mut client = Client::new(&mut network, Duration::from_secs(60));
         assert_eq!(client.get(&url, &[]).unwrap().as_deref(), Some(&b"a: 1"[..]));
     }
@@ -358,7 +372,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let url = Url::parse(&format!("http://127.0.0.1:{port}/")).unwrap();
-        let mut network = Sockets { started: Instant::now() };
+        let mut network = Sockets::new();
         let mut client = Client::new(&mut network, Duration::from_millis(300));
         assert!(matches!(client.get(&url, &[]), Err(remote::Error::Silent(_))));
     }

@@ -16,6 +16,7 @@ mod netlink;
 pub(crate) mod network;
 pub(crate) mod ready;
 pub(crate) mod recheck;
+mod report;
 mod resolve;
 pub(crate) mod ssh;
 pub(crate) mod state;

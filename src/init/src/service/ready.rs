@@ -19,7 +19,7 @@ use rustix::{
     process::{Pid, PidfdFlags},
 };
 
-use super::{handoff, instance};
+use super::{handoff, instance, report};
 use crate::{
     console::say,
     error::{Result, Stop, While as _},
@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<()> {
     };
     say(&line);
     println!("{line}");
+    report::send(if outcome.is_none() { "ready" } else { "not-ready" }, &line);
     outcome.map_or(Ok(()), |trouble| Err(Stop::new(trouble)))
 }
 

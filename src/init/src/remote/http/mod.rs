@@ -47,6 +47,7 @@ pub trait Connection {
 pub enum Method {
     Get,
     Put,
+    Post,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +56,8 @@ pub struct Request<'a> {
     pub url: &'a Url,
     /// Names and values of ours; without line breaks.
     pub headers: &'a [(&'a str, &'a str)],
+    /// Empty with [`Method::Get`].
+    pub body: &'a [u8],
 }
 
 /// A whole response. The body of anything but 200 is not read.
@@ -95,16 +98,19 @@ pub fn send(
     let limit = deadline.saturating_sub(now).min(CONNECT_TIME);
     let mut connection = network.connect(request.url, limit).map_err(|it| broken(&it))?;
     let left = deadline.saturating_sub(network.now());
-    connection.write(head_of(request).as_bytes(), left).map_err(|it| broken(&it))?;
+    let bytes = [head_of(request).as_bytes(), request.body].concat();
+    connection.write(&bytes, left).map_err(|it| broken(&it))?;
     let mut stream = Stream { connection, network, deadline, bytes: Vec::new(), n_head: 0 };
     stream.response()
 }
 
 fn head_of(request: &Request<'_>) -> String {
-    let Request { method, url, headers } = request;
+    let Request { method, url, headers, body } = request;
+    let length = || format!("Content-Length: {}\r\n", body.len());
     let (method, length) = match method {
-        Method::Get => ("GET", ""),
-        Method::Put => ("PUT", "Content-Length: 0\r\n"),
+        Method::Get => ("GET", String::new()),
+        Method::Put => ("PUT", length()),
+        Method::Post => ("POST", length()),
     };
     let own: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     format!(

@@ -21,7 +21,7 @@ fn play(play: Play) -> Result<Response, Fault> {
 
 fn get(network: &mut dyn Network, url: &str) -> Result<Response, Fault> {
     let url = Url::parse(url).unwrap();
-    let request = Request { method: Method::Get, url: &url, headers: &[] };
+    let request = Request { method: Method::Get, url: &url, headers: &[], body: &[] };
     send(network, &request, Duration::from_secs(60))
 }
 
@@ -33,13 +33,19 @@ fn bytes(bytes: impl AsRef<[u8]>) -> Result<Response, Fault> {
 fn a_request_says_what_a_server_needs_to_know() {
     let mut network = Fake::default().ok("http://a:81/x?y", "");
     let url = Url::parse("http://a:81/x?y").unwrap();
-    let request = Request { method: Method::Put, url: &url, headers: &[("X-Time", "1")] };
-    send(&mut network, &request, Duration::from_secs(1)).unwrap();
+    let mut send = |method, headers, body| {
+        let request = Request { method, url: &url, headers, body };
+        send(&mut network, &request, Duration::from_secs(1)).unwrap();
+        network.requests.borrow_mut().split_off(0).concat()
+    };
     assert_eq!(
-        network.requests.borrow().concat(),
+        send(Method::Put, &[("X-Time", "1")], b""),
         "PUT /x?y HTTP/1.1\r\nHost: a:81\r\nUser-Agent: kiln-init\r\nAccept: */*\r\n\
          Accept-Encoding: identity\r\nConnection: close\r\nContent-Length: 0\r\nX-Time: 1\r\n\r\n"
     );
+    let post = send(Method::Post, &[], b"{}");
+    assert!(post.starts_with("POST /x?y HTTP/1.1\r\n"), "{post}");
+    assert!(post.ends_with("Content-Length: 2\r\n\r\n{}"), "{post}");
 }
 
 #[test]
