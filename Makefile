@@ -4,7 +4,7 @@ TARGET := x86_64-unknown-linux-gnu
 BUILT  := target/$(TARGET)/release/kiln
 
 .DEFAULT_GOAL := help
-.PHONY: help images kubernetes live machines test lint check unit boot test-cluster test-forms test-hardware test-serve test-power-cut test-random bench setup clean FORCE
+.PHONY: help images kubernetes live machines test lint check unit boot test-cluster test-forms test-hardware test-serve test-power-cut test-publish test-random bench setup clean FORCE
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -47,7 +47,7 @@ lint: ## Formatting and lints
 unit: ## All tests that need no image
 	cargo test --release --workspace --locked --lib --bins
 	cargo test --release --workspace --locked --test kiln -- --skip boot:: --skip images:: --skip power_cut:: --skip cluster:: \
-		--skip delivery:: --skip serve::load:: --skip serve::page::
+		--skip delivery:: --skip serve::load:: --skip serve::page:: --skip publish::stores::
 
 # The filters also choose secrets::images and secrets::cluster: what is in an image and must not be.
 boot: images machines ## Judge images with foreign tools, boot every role and two small clusters in QEMU
@@ -79,6 +79,9 @@ test-serve: ## A thousand machines at kiln serve, its page in a browser, its spe
 	@.ci/setup chromium=chromium
 	cargo test --release --locked --test kiln -- --nocapture serve::load:: serve::page::
 	cargo bench --locked --bench serve
+
+test-publish: target/python/moto ## Publish to Debian's registry and to an S3-compatible server, and pull back (a minute)
+	cargo test --release --workspace --locked --test kiln -- --nocapture publish::
 
 # Programs that are not ours and not in Debian; everything that they need is pinned.
 target/python/%: tools/python/%.txt

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::profile::OUTPUTS;
+use crate::{digest::Digest, profile::OUTPUTS};
 
 /// Builds immutable node OS images for Kubernetes: one bootable disk per role.
 #[derive(Debug, Parser)]
@@ -48,6 +48,10 @@ pub enum Command {
     Serve(Serve),
     /// Write an image to a disk, and read it back
     Flash(Flash),
+    /// Put results of a build into an OCI registry or an S3-compatible store
+    Publish(Publish),
+    /// Take published results from there
+    Pull(Pull),
     /// Show what first boot would make of a host's metadata
     Preview(Preview),
     /// Start an image in QEMU
@@ -340,6 +344,60 @@ pub struct Flash {
     /// Do not ask
     #[arg(short, long)]
     pub yes: bool,
+}
+
+/// How a registry or a store is reached.
+#[derive(Debug, Default, Args)]
+pub struct Store {
+    /// Server of an s3:// target: https://HOST[:PORT]; the environment's AWS_ENDPOINT_URL counts
+    /// too [default: Amazon's]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Region of an s3:// target; the environment's AWS_REGION counts too [default: us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Speak with other machines without TLS: everybody on the way can read and change everything
+    #[arg(long)]
+    pub allow_plain_http: bool,
+    /// Files at once
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub jobs: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "kiln publish [OPTIONS] [ROLE]... TARGET")]
+pub struct Publish {
+    /// Roles, all that are in --out if none is given; and at the end where to:
+    /// oci://REGISTRY/REPOSITORY:TAG or s3://BUCKET/PREFIX
+    #[arg(value_name = "ROLE|TARGET", required = true)]
+    pub words: Vec<String>,
+    /// Folder of the results, one folder per role
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+    /// Put a release in the place of another one
+    #[arg(long)]
+    pub replace: bool,
+    /// Publish images that hold private keys too
+    #[arg(long)]
+    pub with_secrets: bool,
+    #[command(flatten)]
+    pub store: Store,
+}
+
+#[derive(Debug, Args)]
+#[command(override_usage = "kiln pull [OPTIONS] ROLE... TARGET")]
+pub struct Pull {
+    /// Roles; and at the end where from: oci://REGISTRY/REPOSITORY:TAG or s3://BUCKET/PREFIX
+    #[arg(value_name = "ROLE|TARGET", required = true)]
+    pub words: Vec<String>,
+    /// Folder for the results, one folder per role
+    #[arg(short, long, value_name = "DIR", default_value = "out")]
+    pub out: PathBuf,
+    /// SHA-256 that SHA256SUMS of the role must have
+    #[arg(long, value_name = "DIGEST")]
+    pub sha256: Option<Digest>,
+    #[command(flatten)]
+    pub store: Store,
 }
 
 #[derive(Debug, Args)]

@@ -14,8 +14,8 @@
 //!
 //! The modules, in reading order: [`cmd`]`::build` is the recipe and reads as that list. Pure
 //! stages use no file, clock, environment, process or randomness; the I/O ring is [`sys`],
-//! [`fetch`], [`store`], [`cmd`], [`flash`], [`serve`], and [`disk`]`::write` and `::forms`. `.clippy.toml` holds
-//! that border.
+//! [`fetch`], [`store`], [`cmd`], [`flash`], [`publish`], [`serve`], and [`disk`]`::write` and `::forms`. `.clippy.toml`
+//! holds that border.
 
 pub mod cli;
 pub mod cmd;
@@ -47,6 +47,7 @@ pub mod formats;
 pub mod flash;
 pub mod outputs;
 pub mod preview;
+pub mod publish;
 pub mod qemu;
 pub mod seed;
 pub mod serve;

@@ -31,6 +31,7 @@ mod pause;
 mod pki;
 mod power_cut;
 mod preview;
+mod publish;
 mod registry;
 mod rootfs;
 mod secrets;

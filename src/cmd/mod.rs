@@ -12,6 +12,8 @@ mod lock;
 mod pki;
 mod plan;
 mod preview;
+mod publish;
+mod pull;
 mod seed;
 mod serve;
 
@@ -63,6 +65,8 @@ pub fn run(cli: &Cli) -> Result<()> {
         Command::Seed(args) => seed::run(&context, args),
         Command::Serve(args) => serve::run(&context, args),
         Command::Flash(args) => flash::run(&context, args),
+        Command::Publish(args) => publish::run(&context, args),
+        Command::Pull(args) => pull::run(&context, args),
         Command::Preview(args) => preview::run(&context, args),
         Command::Boot(args) => boot::run(&context, args),
         Command::Completions { shell } => {

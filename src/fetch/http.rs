@@ -16,18 +16,18 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use ureq::{
-    Agent, Body, ResponseExt as _,
+    Agent, Body,
     http::{HeaderMap, Response, StatusCode, header},
     tls::{RootCerts, TlsConfig},
     unversioned::transport::DefaultConnector,
 };
 
-use super::{origin::Origin, registry::access::Access, resolver::RememberingResolver};
+use super::{key::Key, origin::Origin, registry::access::Access, resolver::RememberingResolver};
 use crate::{
     checksum::{Sum, SumHasher},
     error::refuse,
     progress::Item,
-    sys::interrupt,
+    sys::{self, interrupt},
     units::Bytes,
 };
 
@@ -42,19 +42,18 @@ const STALL: Duration = Duration::from_secs(30);
 
 /// Reads addresses. Cloning is cheap and shares connections.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
-    agent: Agent,
+pub(crate) struct Client {
+    pub(super) agent: Agent,
     backoff: Duration,
     /// Time without a byte.
-    stall: Duration,
-    origin: Origin,
-    /// What a registry wants besides the address.
-    access: Option<Arc<Access>>,
+    pub(super) stall: Duration,
+    pub(super) origin: Origin,
+    pub(super) key: Option<Arc<Key>>,
 }
 
 /// What an address gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Outcome<T> {
+pub(crate) enum Outcome<T> {
     Found(T),
     /// It has no such file; the text says who said so.
     Missing(String),
@@ -62,12 +61,14 @@ pub(super) enum Outcome<T> {
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
-struct Request<'a> {
-    url: &'a str,
+pub(super) struct Request<'a> {
+    pub(super) url: &'a str,
     /// Bytes that are there already.
     offset: u64,
     /// For all of the answer.
     within: Option<Duration>,
+    /// Who asks, if no key says it.
+    authorization: Option<&'a str>,
 }
 
 /// An answer that is being read.
@@ -80,14 +81,14 @@ struct Opened {
 
 /// The file that must come out of a download.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
-    pub(super) size: Size,
-    pub(super) sum: Sum,
+pub(crate) struct Expected {
+    pub(crate) size: Size,
+    pub(crate) sum: Sum,
 }
 
 /// Bytes of a file that must come out of a download.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Size {
+pub(crate) enum Size {
     Exactly(u64),
     /// Nothing says how many; never more than these.
     AtMost(u64),
@@ -102,7 +103,7 @@ impl Size {
 }
 
 /// Why one try gave nothing.
-enum Failure {
+pub(crate) enum Failure {
     /// Worth another try.
     Passing(String),
     Final(anyhow::Error),
@@ -114,11 +115,11 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-type Try<T> = Result<T, Failure>;
+pub(crate) type Try<T> = Result<T, Failure>;
 
 impl Client {
     /// Proxies come from the environment: ALL_PROXY, HTTPS_PROXY, HTTP_PROXY, NO_PROXY.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::PlatformVerifier)
@@ -138,19 +139,19 @@ impl Client {
             .build();
         let connector = DefaultConnector::new();
         let agent = Agent::with_parts(config, connector, RememberingResolver::default());
-        Self { agent, backoff: BACKOFF, stall: STALL, origin: Origin::Archive, access: None }
+        Self { agent, backoff: BACKOFF, stall: STALL, origin: Origin::Archive, key: None }
     }
 
     /// The same with another pause between tries.
     #[must_use]
-    pub(super) fn with_backoff(mut self, backoff: Duration) -> Self {
+    pub(crate) fn with_backoff(mut self, backoff: Duration) -> Self {
         self.backoff = backoff;
         self
     }
 
     /// The same with another time without a byte.
     #[must_use]
-    pub(super) fn with_stall(mut self, stall: Duration) -> Self {
+    pub(crate) fn with_stall(mut self, stall: Duration) -> Self {
         self.stall = stall;
         self
     }
@@ -164,12 +165,30 @@ impl Client {
     /// The same for a registry.
     #[must_use]
     pub(super) fn for_registry(&self, access: Option<Access>) -> Self {
-        Self { origin: Origin::Registry, access: access.map(Arc::new), ..self.clone() }
+        let key = access.map(Key::Token).map(Arc::new);
+        Self { origin: Origin::Registry, key, ..self.clone() }
+    }
+
+    /// The same for a place where releases are published.
+    #[must_use]
+    pub(crate) fn for_published(&self, key: Option<Key>) -> Self {
+        Self { origin: Origin::Published, key: key.map(Arc::new), ..self.clone() }
     }
 
     /// All bytes of a small file.
-    pub(super) fn get(&self, url: &str, limit: u64) -> Result<Outcome<Vec<u8>>> {
-        Ok(match self.get_with_headers(url, limit)? {
+    pub(crate) fn get(&self, url: &str, limit: u64) -> Result<Outcome<Vec<u8>>> {
+        self.get_as(url, limit, None)
+    }
+
+    /// The same for somebody.
+    pub(super) fn get_as(
+        &self,
+        url: &str,
+        limit: u64,
+        authorization: Option<&str>,
+    ) -> Result<Outcome<Vec<u8>>> {
+        let within = self.origin.patience();
+        Ok(match self.read_all(Request { url, offset: 0, within, authorization }, limit)? {
             Outcome::Found((bytes, _)) => Outcome::Found(bytes),
             Outcome::Missing(who) => Outcome::Missing(who),
         })
@@ -181,7 +200,12 @@ impl Client {
         url: &str,
         limit: u64,
     ) -> Result<Outcome<(Vec<u8>, HeaderMap)>> {
-        let request = Request { url, offset: 0, within: self.origin.patience() };
+        let within = self.origin.patience();
+        self.read_all(Request { url, offset: 0, within, authorization: None }, limit)
+    }
+
+    fn read_all(&self, request: Request<'_>, limit: u64) -> Result<Outcome<(Vec<u8>, HeaderMap)>> {
+        let url = request.url;
         self.persist(url, || {
             let Opened { mut body, headers, .. } = match self.open(request)? {
                 Outcome::Found(found) => found,
@@ -194,7 +218,9 @@ impl Client {
                 if bytes.len() as u64 > limit {
                     let fact = format!("'{}' gives more than {}", shown(url), Bytes(limit));
                     return Err(match self.origin {
-                        Origin::Registry => refuse(fact, self.origin.check()).into(),
+                        Origin::Registry | Origin::Published => {
+                            refuse(fact, self.origin.check()).into()
+                        }
                         _ => anyhow::Error::msg(fact).into(),
                     });
                 }
@@ -206,7 +232,7 @@ impl Client {
     /// Whether there is such a file, without fetching it.
     pub(super) fn exists(&self, url: &str) -> Result<bool> {
         if let Some(path) = file_path(url) {
-            return Ok(crate::sys::fs::exists(path));
+            return Ok(sys::fs::exists(path));
         }
         self.persist(url, || {
             let response = self.head(url)?;
@@ -220,7 +246,7 @@ impl Client {
     /// How many bytes a file has, if its server says so; for people only.
     pub(super) fn size(&self, url: &str) -> Option<u64> {
         if let Some(path) = file_path(url) {
-            return crate::sys::fs::len_if_present(path).ok().flatten();
+            return sys::fs::len_if_present(path).ok().flatten();
         }
         let response =
             self.head(url).ok().filter(|response| response.status() == StatusCode::OK)?;
@@ -232,7 +258,7 @@ impl Client {
         request.call().map_err(|error| self.judge(url, error))
     }
 
-    fn keeps_https(&self, url: &str) -> bool {
+    pub(super) fn keeps_https(&self, url: &str) -> bool {
         self.origin.keeps_https() && url.starts_with("https://")
     }
 
@@ -240,7 +266,7 @@ impl Client {
     ///
     /// What was fetched stays in `partial` if the network fails, so that a later run resumes;
     /// bytes that are certainly wrong do not stay.
-    pub(super) fn complete(
+    pub(crate) fn complete(
         &self,
         url: &str,
         expected: Expected,
@@ -266,7 +292,7 @@ impl Client {
         let resumed = len > 0;
         let mut hasher = hash_beginning(partial, len, &expected.sum)?;
         if len < expected.size.limit() {
-            let request = Request { url, offset: len, within: None };
+            let request = Request { url, offset: len, within: None, authorization: None };
             let Opened { mut body, start: offset, .. } = match self.open(request)? {
                 Outcome::Found(found) => found,
                 Outcome::Missing(who) => return Ok(Outcome::Missing(who)),
@@ -337,27 +363,12 @@ impl Client {
         }
     }
 
-    /// An answer; a registry that wants a token gets one, once.
-    fn ask(&self, request: Request<'_>) -> Try<Response<Body>> {
-        let Some(access) = &self.access else { return self.send(request, &[]) };
-        let (turn, headers) = access.headers();
-        let response = self.send(request, &headers)?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        let answered = response.get_uri().authority().map(ToString::to_string);
-        access.renew(turn, answered.as_deref(), response.headers(), |url, limit| {
-            self.for_registry(None).get(url, limit)
-        })?;
-        self.send(request, &access.headers().1)
-    }
-
-    fn send(
+    pub(super) fn send(
         &self,
         request: Request<'_>,
         headers: &[(header::HeaderName, String)],
     ) -> Try<Response<Body>> {
-        let Request { url, offset, within } = request;
+        let Request { url, offset, within, authorization } = request;
         let mut request = self
             .agent
             .get(url)
@@ -365,10 +376,14 @@ impl Client {
             .https_only(self.keeps_https(url))
             .timeout_per_read(Some(self.stall))
             .timeout_global(within)
+            .max_redirects(self.max_redirects())
             .build()
             .header(header::ACCEPT_ENCODING, "identity");
         for (name, value) in headers {
             request = request.header(name, value);
+        }
+        if let Some(who) = authorization {
+            request = request.header(header::AUTHORIZATION, who);
         }
         if offset > 0 {
             request = request.header(header::RANGE, format!("bytes={offset}-"));
@@ -377,7 +392,7 @@ impl Client {
     }
 
     /// Tries until there is an outcome, with growing pauses.
-    fn persist<T>(&self, url: &str, mut attempt: impl FnMut() -> Try<T>) -> Result<T> {
+    pub(crate) fn persist<T>(&self, url: &str, mut attempt: impl FnMut() -> Try<T>) -> Result<T> {
         let mut pause = self.backoff;
         let mut tries = 1;
         loop {
@@ -409,7 +424,7 @@ impl Client {
         }
     }
 
-    fn judge(&self, url: &str, error: ureq::Error) -> Failure {
+    pub(super) fn judge(&self, url: &str, error: ureq::Error) -> Failure {
         use ureq::Error;
         match error {
             Error::Io(error) => Failure::Passing(error.to_string()),
@@ -454,7 +469,7 @@ impl Client {
 }
 
 fn open_file(path: &Path, offset: u64) -> Try<Outcome<Opened>> {
-    match crate::sys::fs::open(path) {
+    match sys::fs::open(path) {
         Ok(mut file) => {
             let end = file.metadata()?.len();
             let start = if offset <= end { offset } else { 0 };
@@ -503,7 +518,7 @@ fn range_start<B>(response: &Response<B>) -> Option<u64> {
 }
 
 /// An address for people: without user and password.
-pub(super) fn shown(url: &str) -> String {
+pub(crate) fn shown(url: &str) -> String {
     match url.split_once("://") {
         Some((scheme, rest)) => {
             let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));

@@ -6,17 +6,21 @@
 //! A file that is not whole never has a final name: it is `DIGEST.partial` in the cache, where
 //! the next run resumes. Addresses are in [`archives`], tries and resumption in `http`, what
 //! the signed files say in `suite`, and how a lock is made of it in `locking`. Programs of
-//! Kubernetes come by [`release`], images by [`registry`].
+//! Kubernetes come by [`release`], images by [`registry`]. `send` is the other direction, for what is
+//! [published](crate::publish).
 
 pub mod apt;
 pub mod archives;
 mod bundle;
-mod http;
+pub(crate) mod http;
+pub(crate) mod key;
 mod locking;
 mod origin;
 pub mod registry;
 pub mod release;
 mod resolver;
+pub(crate) mod send;
+pub(crate) mod signature;
 mod suite;
 
 use std::{
@@ -335,7 +339,7 @@ fn name_roles<'a>(roles: impl Iterator<Item = &'a String>) -> String {
 
 /// Does `work` on each item with `jobs` threads; results in the items' order. The first error
 /// stops the others, which learn it from the flag.
-fn parallel<T: Sync, R: Send>(
+pub(crate) fn parallel<T: Sync, R: Send>(
     jobs: usize,
     items: &[T],
     work: impl Fn(&T, &AtomicBool) -> Result<R> + Sync,

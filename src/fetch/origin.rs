@@ -16,6 +16,8 @@ pub(super) enum Origin {
     Release,
     /// A registry of images: what a tag names is believed, so that way must stay safe too.
     Registry,
+    /// A place for releases, which people named on the command line.
+    Published,
 }
 
 impl Origin {
@@ -25,6 +27,7 @@ impl Origin {
             Self::Archive => "check the mirror's address and the proxy settings",
             Self::Release => "check the address under 'kubernetes.binaries' and the proxy settings",
             Self::Registry => "check the reference in addon.yaml and the proxy settings",
+            Self::Published => "check the target, its credentials and the proxy settings",
         }
     }
 
@@ -38,6 +41,10 @@ impl Origin {
             Self::Registry => {
                 "check the network, the proxy settings, and the host of the reference in addon.yaml"
             }
+            Self::Published => {
+                "check the network, the proxy settings and the target; what is there already stays, \
+                 and the next run goes on from it"
+            }
         }
     }
 
@@ -49,6 +56,7 @@ impl Origin {
                 "nothing was kept; retry, or name another source under 'kubernetes.binaries'"
             }
             Self::Registry => "nothing was kept; retry, or bring the image as an archive",
+            Self::Published => "nothing was kept; retry, or publish the release again",
         }
     }
 
@@ -59,7 +67,16 @@ impl Origin {
 
     /// For all of a document that is read into memory; a slow mirror may take its time.
     pub(super) fn patience(self) -> Option<Duration> {
-        (self == Self::Registry).then_some(Duration::from_secs(120))
+        matches!(self, Self::Registry | Self::Published).then_some(Duration::from_secs(120))
+    }
+
+    /// The same with the server's own word for it.
+    pub(super) fn refused_with(self, url: &str, status: StatusCode, code: &str) -> Error {
+        let fact = format!("'{url}' answers {status} ({code})");
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => refuse(fact, LOGIN),
+            _ => refuse(fact, self.check()),
+        }
     }
 
     /// An answer that is final and not good.
@@ -69,6 +86,9 @@ impl Origin {
             (Self::Registry, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
                 refuse(format!("{fact} to somebody without a password"), PRIVATE)
             }
+            (Self::Published, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+                refuse(fact, LOGIN)
+            }
             _ => refuse(fact, self.check()),
         }
     }
@@ -77,3 +97,8 @@ impl Origin {
 /// The next step if a registry wants to know who asks.
 pub(super) const PRIVATE: &str = "check the reference: registries also say so of what they do not \
      have. Kiln holds no passwords: copy a private image with skopeo, and bring it as an archive";
+
+/// The same where people may have one.
+pub(super) const LOGIN: &str = "check the credentials and what they allow: for a registry 'auths' in \
+     docker's config.json (credential helpers are not asked), for a bucket AWS_ACCESS_KEY_ID, \
+     AWS_SECRET_ACCESS_KEY and the region";

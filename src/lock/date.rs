@@ -27,7 +27,7 @@ pub(crate) fn text(date: u64) -> String {
 }
 
 /// The snapshot archive's form: `20260912T075541Z`.
-pub(super) fn stamp(date: u64) -> String {
+pub(crate) fn stamp(date: u64) -> String {
     text(date).replace(['-', ':'], "")
 }
 

@@ -178,6 +178,11 @@ pub fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).with_context(|| format!("writing '{}'", to.display()))
 }
 
+/// Gives a file a second name, where the file system can.
+pub fn link(from: &Path, to: &Path) -> bool {
+    fs::hard_link(from, to).is_ok()
+}
+
 /// Opens a file to be read and continued; makes it if it is missing.
 pub fn open_to_continue(path: &Path) -> Result<File> {
     let mut options = File::options();

@@ -4,6 +4,7 @@
 //! Functions here touch the world and decide nothing. Every error names the path.
 #![expect(clippy::disallowed_methods, reason = "the I/O ring")]
 
+pub mod credentials;
 pub mod folder;
 pub mod fs;
 pub mod interrupt;

@@ -3,6 +3,7 @@
 //! lines that does what a real one never does.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     path::Path,
@@ -89,16 +90,33 @@ pub(crate) struct Registry {
     child: Child,
     host: String,
     _folder: tempfile::TempDir,
+    _users: Option<tempfile::TempDir>,
 }
 
 impl Registry {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// For this user and password alone, which are `NAME:HASH` by bcrypt.
+    pub(crate) fn start_for(user: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let users = folder.path().join("users");
+        std::fs::write(&users, user).expect("writable");
+        let auth = format!("auth: {{ htpasswd: {{ realm: r, path: '{}' }} }}\n", users.display());
+        let mut registry = Self::start_with(&auth);
+        registry._users = Some(folder);
+        registry
+    }
+
+    /// `more` is for its configuration.
+    fn start_with(more: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let data = folder.path().join("data");
         let config = folder.path().join("config.yml");
         let text = format!(
             "version: 0.1\nlog: {{ level: info, formatter: json }}\n\
-             storage: {{ filesystem: {{ rootdirectory: '{}' }} }}\nhttp: {{ addr: '127.0.0.1:0' }}\n",
+             storage: {{ filesystem: {{ rootdirectory: '{}' }} }}\nhttp: {{ addr: '127.0.0.1:0' }}\n{more}",
             data.display()
         );
         std::fs::write(&config, text).expect("writable");
@@ -118,7 +136,8 @@ impl Registry {
         });
         // It stops when nobody reads what it says.
         thread::spawn(move || log.for_each(drop));
-        Self { child, host: listening.expect("it says where it listens"), _folder: folder }
+        let host = listening.expect("it says where it listens");
+        Self { child, host, _folder: folder, _users: None }
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -172,10 +191,14 @@ impl Drop for Registry {
 }
 
 /// What a client asked.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Request {
+    pub(crate) method: String,
     /// With its query.
     pub(crate) path: String,
+    /// All of them, by their names in small letters.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
     pub(crate) authorization: Option<String>,
     pub(crate) accept: Vec<String>,
     pub(crate) range: Option<usize>,
@@ -189,6 +212,8 @@ pub(crate) struct Reply {
     body: Vec<u8>,
     /// Bytes of the body after which nothing more comes.
     stall: Option<usize>,
+    /// Whether the connection ends without an answer.
+    hangs_up: bool,
 }
 
 impl Reply {
@@ -197,7 +222,11 @@ impl Reply {
     }
 
     pub(crate) fn status(status: u16) -> Self {
-        Self { status, headers: String::new(), body: Vec::new(), stall: None }
+        Self { status, headers: String::new(), body: Vec::new(), stall: None, hangs_up: false }
+    }
+
+    pub(crate) fn hang_up() -> Self {
+        Self { hangs_up: true, ..Self::status(0) }
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -214,7 +243,11 @@ impl Reply {
     }
 
     /// Whether the connection goes on.
-    fn send(&self, mut stream: &TcpStream, range: Option<usize>) -> std::io::Result<bool> {
+    fn send(&self, mut stream: &TcpStream, request: &Request) -> std::io::Result<bool> {
+        if self.hangs_up {
+            return Ok(false);
+        }
+        let range = request.range;
         let (len, mut body, mut status) = (self.body.len(), &self.body[..], self.status);
         let mut headers = self.headers.clone();
         if let Some(start) = range.filter(|start| *start < len && self.status == 200) {
@@ -226,6 +259,9 @@ impl Reply {
             "HTTP/1.1 {status} Reply\r\n{headers}Content-Length: {}\r\n\r\n",
             body.len()
         )?;
+        if request.method == "HEAD" {
+            return Ok(true);
+        }
         let Some(after) = self.stall else { return stream.write_all(body).map(|()| true) };
         stream.write_all(&body[..after.min(body.len())])?;
         stream.read_exact(&mut [0])?;
@@ -274,7 +310,7 @@ impl Fake {
         let mut reader = BufReader::new(stream.try_clone()?);
         while let Some(request) = read(&mut reader)? {
             self.log.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
-            if !answer(&request).send(stream, request.range)? {
+            if !answer(&request).send(stream, &request)? {
                 break;
             }
         }
@@ -285,14 +321,16 @@ impl Fake {
 fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
     let mut first = String::new();
     reader.read_line(&mut first)?;
-    let Some(path) = first.split_whitespace().nth(1) else { return Ok(None) };
-    let mut request =
-        Request { path: path.to_owned(), authorization: None, accept: Vec::new(), range: None };
+    let mut words = first.split_whitespace().map(str::to_owned);
+    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
+    let mut request = Request { method, path, ..Request::default() };
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        match name.to_ascii_lowercase().as_str() {
+        let name = name.to_ascii_lowercase();
+        request.headers.insert(name.clone(), value.to_owned());
+        match name.as_str() {
             "authorization" => request.authorization = Some(value.to_owned()),
             "accept" => request.accept.push(value.to_owned()),
             "range" => {
@@ -302,6 +340,9 @@ fn read(reader: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {
             _ => {}
         }
     }
+    let len = request.headers.get("content-length").and_then(|len| len.parse().ok());
+    request.body.resize(len.unwrap_or(0), 0);
+    reader.read_exact(&mut request.body)?;
     Ok(Some(request))
 }
 

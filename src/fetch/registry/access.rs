@@ -5,6 +5,9 @@
 //! a password gets one that allows to read what is public ("Docker Registry v2 authentication via
 //! central service"). A token is kept in memory while kiln runs, sent to the registry alone (a
 //! redirect carries none), and printed nowhere.
+//!
+//! Whoever has a [`Login`] sends it where the token is, or, to a registry that has no tokens, with
+//! each request (RFC 7617).
 
 use std::{
     fmt,
@@ -19,10 +22,16 @@ use ureq::http::{
 };
 
 use super::{
-    super::{http::Outcome, origin::PRIVATE},
+    super::{
+        http::Outcome,
+        origin::{LOGIN, PRIVATE},
+    },
     challenge::{self, Bearer},
 };
-use crate::{diagnostic::quoted, error::refuse, formats::oci::registry::ACCEPTED};
+use crate::{
+    diagnostic::quoted, error::refuse, formats::oci::registry::ACCEPTED,
+    kubernetes::settings::Secret,
+};
 
 /// Most bytes of an answer with a token, and of the token. Some registries sign long ones.
 const MAX_ANSWER: u64 = 64 << 10;
@@ -34,22 +43,59 @@ const MAX_REALM: usize = 2048;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::fetch) struct Turn(u32);
 
+/// Name and password of somebody, as a registry is sent them: `NAME:PASSWORD` in base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Login(pub(crate) Secret);
+
 /// The access to one repository of a registry.
 #[derive(Debug)]
-pub(in crate::fetch) struct Access {
+pub(crate) struct Access {
     /// `HOST:PORT` as it stands in addresses.
     registry: String,
     /// What a token is for unless the registry says it itself.
     scope: String,
     /// Whether the registry is asked without TLS, so that its tokens may be too.
     is_plain: bool,
+    login: Option<Login>,
+    /// The next step if the registry does not let us in.
+    advice: &'static str,
     token: Mutex<(u32, Option<Token>)>,
 }
 
 impl Access {
     pub(super) fn new(registry: &str, repository: &str, is_plain: bool) -> Self {
-        let scope = format!("repository:{repository}:pull");
-        Self { registry: registry.to_owned(), scope, is_plain, token: Mutex::default() }
+        Self {
+            registry: registry.to_owned(),
+            scope: format!("repository:{repository}:pull"),
+            is_plain,
+            login: None,
+            advice: PRIVATE,
+            token: Mutex::default(),
+        }
+    }
+
+    /// For what is published: `actions` are `pull`, or `pull,push`.
+    pub(crate) fn published(
+        registry: &str,
+        repository: &str,
+        is_plain: bool,
+        actions: &str,
+        login: Option<Login>,
+    ) -> Self {
+        let scope = format!("repository:{repository}:{actions}");
+        Self { scope, login, advice: LOGIN, ..Self::new(registry, repository, is_plain) }
+    }
+
+    /// Whether an address is the registry's own, so that it may have the token.
+    pub(in crate::fetch) fn is_for(&self, url: &str) -> bool {
+        let scheme = if self.is_plain { "http" } else { "https" };
+        let url: Option<Uri> = url.parse().ok();
+        url.is_some_and(|url| {
+            url.scheme_str() == Some(scheme)
+                && url
+                    .authority()
+                    .is_some_and(|it| it.as_str().eq_ignore_ascii_case(&self.registry))
+        })
     }
 
     /// The headers of a request, and whose turn they are.
@@ -57,18 +103,18 @@ impl Access {
         let token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         // A blob is of none of these types.
         let mut headers = vec![(ACCEPT, format!("{}, */*", ACCEPTED.join(", ")))];
-        headers.extend(token.1.as_ref().map(|it| (AUTHORIZATION, format!("Bearer {}", it.0))));
+        headers.extend(token.1.as_ref().map(|it| (AUTHORIZATION, it.0.clone())));
         (Turn(token.0), headers)
     }
 
     /// Gets another token after a request of that turn was answered with 401 by `answered`. `get`
-    /// reads an address, at most so many bytes.
+    /// reads an address, at most so many bytes, for whom a header names if there is one.
     pub(in crate::fetch) fn renew(
         &self,
         turn: Turn,
         answered: Option<&str>,
         headers: &HeaderMap,
-        get: impl FnOnce(&str, u64) -> Result<Outcome<Vec<u8>>>,
+        get: impl FnOnce(&str, u64, Option<&str>) -> Result<Outcome<Vec<u8>>>,
     ) -> Result<()> {
         let mut token = self.token.lock().unwrap_or_else(PoisonError::into_inner);
         if token.0 != turn.0 {
@@ -79,18 +125,27 @@ impl Access {
         if answered != Some(registry) {
             let other = answered.unwrap_or("another host");
             let fact = format!("'{registry}' leads to '{other}', which answers 401 Unauthorized");
-            return Err(refuse(fact, PRIVATE));
+            return Err(refuse(fact, self.advice));
         }
-        let challenges = headers.get_all(WWW_AUTHENTICATE).iter();
-        let Some(bearer) = challenge::bearer(challenges.filter_map(|it| it.to_str().ok())) else {
-            let fact = format!("'{registry}' answers 401 Unauthorized and offers no token");
-            return Err(refuse(fact, PRIVATE));
-        };
-        let url = self.token_url(&bearer)?;
-        let asking = || format!("asking for a token of '{registry}'");
-        let new = match get(&url, MAX_ANSWER).with_context(asking)? {
-            Outcome::Found(bytes) => Token::parse(&bytes).with_context(asking)?,
-            Outcome::Missing(who) => return Err(refuse(who, PRIVATE)).with_context(asking),
+        let challenges =
+            || headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|it| it.to_str().ok());
+        let login = self.login.as_ref().map(|Login(it)| format!("Basic {}", it.reveal()));
+        let new = match (challenge::bearer(challenges()), login) {
+            (Some(bearer), login) => {
+                let url = self.token_url(&bearer)?;
+                let asking = || format!("asking for a token of '{registry}'");
+                match get(&url, MAX_ANSWER, login.as_deref()).with_context(asking)? {
+                    Outcome::Found(bytes) => Token::parse(&bytes).with_context(asking)?,
+                    Outcome::Missing(who) => {
+                        return Err(refuse(who, self.advice)).with_context(asking);
+                    }
+                }
+            }
+            (None, Some(login)) if challenge::is_basic(challenges()) => Token(login),
+            (None, _) => {
+                let fact = format!("'{registry}' answers 401 Unauthorized and offers no token");
+                return Err(refuse(fact, self.advice));
+            }
         };
         *token = (token.0 + 1, Some(new));
         Ok(())
@@ -140,7 +195,7 @@ fn escaped(value: &str) -> String {
     value.bytes().map(escape).collect()
 }
 
-/// What opens a repository.
+/// What opens a repository: the value of a header.
 struct Token(String);
 
 impl fmt::Debug for Token {
@@ -163,7 +218,7 @@ impl Token {
         let is_good = |token: &String| {
             (1..=MAX_TOKEN).contains(&token.len()) && token.bytes().all(|it| it.is_ascii_graphic())
         };
-        token.filter(is_good).map(Self).ok_or_else(|| {
+        token.filter(is_good).map(|it| Self(format!("Bearer {it}"))).ok_or_else(|| {
             refuse(
                 "the answer has no 'token' that could be sent",
                 "check the host of the reference and the proxy settings",
@@ -206,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn only_the_registry_itself_gets_a_token() {
+        let access = |is_plain| Access::new("a.example:5000", "b/c", is_plain);
+        for (is_plain, url, expected) in [
+            (false, "https://a.example:5000/v2/b/c/blobs/uploads/1?x=y", true),
+            (false, "http://a.example:5000/v2/", false),
+            (false, "https://a.example/v2/", false),
+            (false, "https://me@a.example:5000/v2/", false),
+            (false, "https://b.example/", false),
+            (true, "http://a.example:5000/v2/", true),
+            (true, "/v2/", false),
+        ] {
+            assert_eq!(access(is_plain).is_for(url), expected, "{url}");
+        }
+    }
+
+    #[test]
     fn what_a_registry_says_of_its_tokens_is_sent_back_escaped() {
         let found =
             url(false, "https://a.b/t?x=1", Some("a b&c=d"), Some("repository:b/c:pull,push é"));
@@ -220,7 +291,7 @@ mod tests {
         let parse = |text: &str| Token::parse(text.as_bytes());
         for text in [r#"{"token":"abc"}"#, r#"{"access_token":"abc","expires_in":60}"#] {
             let token = parse(text).unwrap();
-            assert_eq!((token.0.as_str(), format!("{token:?}").as_str()), ("abc", "Token"));
+            assert_eq!((token.0.as_str(), format!("{token:?}").as_str()), ("Bearer abc", "Token"));
         }
         let long = format!(r#"{{"token":"{}"}}"#, "x".repeat(MAX_TOKEN + 1));
         for text in ["", "<html>", "{}", r#"{"token":""}"#, r#"{"token":"hunter2\r\nX: y"}"#, &long]

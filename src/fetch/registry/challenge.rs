@@ -46,6 +46,14 @@ pub(super) fn bearer<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<B
     })
 }
 
+/// Whether a server asks for name and password (RFC 7617).
+pub(super) fn is_basic<'a>(headers: impl IntoIterator<Item = &'a str>) -> bool {
+    headers.into_iter().any(|header| {
+        let word = header.trim_start().split([' ', '\t', ',']).next().unwrap_or_default();
+        word.eq_ignore_ascii_case("Basic")
+    })
+}
+
 /// A character of a token (RFC 9110, section 5.6.2).
 fn is_token(char: char) -> bool {
     char.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(char)
@@ -103,6 +111,12 @@ mod tests {
         }
         let headers = [r#"Basic realm="a""#, r#"Bearer realm="b""#];
         assert_eq!(bearer(headers).unwrap().realm.as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn a_server_without_tokens_asks_for_a_password() {
+        assert!(is_basic([r#"Basic realm="x""#]) && is_basic(["Negotiate", "basic"]));
+        assert!(!is_basic([r#"Bearer realm="Basic""#]) && !is_basic(["Basics x=y"]));
     }
 
     proptest! {

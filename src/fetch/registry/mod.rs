@@ -8,7 +8,7 @@
 //!
 //! What is in the documents is read in `formats/oci/registry.rs`.
 
-pub(super) mod access;
+pub(crate) mod access;
 mod challenge;
 
 use std::{collections::BTreeMap, sync::atomic::AtomicBool};

@@ -133,7 +133,7 @@ impl ImageConfig {
 }
 
 /// RFC 3339, in UTC.
-fn timestamp(seconds: u32) -> String {
+pub(super) fn timestamp(seconds: u32) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     let time = seconds % 86_400;
     let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);

@@ -22,8 +22,10 @@
 //!
 //! Everything is sorted and the archive's own entries have time 0: the same images give the same
 //! bytes. [`read`] opens what [`archive`] wrote and checks every digest; [`survey`] says what an
-//! archive of another tool holds; [`registry`] has what registries say of images.
+//! archive of another tool holds; [`registry`] has what registries say of images, and [`artifact`]
+//! is for files that are none.
 
+pub mod artifact;
 mod config;
 mod document;
 mod name;
