@@ -4,6 +4,7 @@
 use std::{net::UdpSocket, time::Duration};
 
 use super::site::{Served, Site};
+use crate::support::disk_tools::tool_bytes;
 
 const ARGUMENTS: [&str; 4] = ["--tftp-root", "ipxe", "--tftp-listen", "127.0.0.1:0"];
 
@@ -63,6 +64,18 @@ fn the_first_stage_is_loaded_by_tftp() {
     assert!(String::from_utf8(script).unwrap().ends_with(&expected));
     // The same by HTTP, for firmware that can.
     assert!(served.get("/ipxe/undionly.kpxe").body == program);
+}
+
+#[test]
+fn another_client_of_tftp_gets_the_same() {
+    let site = Site::new(b"root");
+    let served = site.serve(&ARGUMENTS);
+    let url = format!("tftp://{}/undionly.kpxe", served.address("tftp"));
+    for block in ["512", "1468"] {
+        let options: [&dyn AsRef<std::ffi::OsStr>; 5] =
+            [&"--silent", &"--show-error", &"--tftp-blksize", &block, &url];
+        assert!(tool_bytes("curl", &options, b"") == vec![0x7f; 70_001], "{block}");
+    }
 }
 
 #[test]
