@@ -26,3 +26,6 @@ pub mod yaml;
 
 pub mod base64;
 pub mod csr;
+
+#[cfg(test)]
+mod loopback;

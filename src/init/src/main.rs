@@ -7,6 +7,8 @@
 mod console;
 mod error;
 mod files;
+#[cfg(test)]
+mod loopback;
 mod pause;
 mod pid1;
 mod service;

@@ -47,6 +47,7 @@ mod tests {
     use std::{io::Write as _, net::TcpListener, thread};
 
     use super::*;
+    use crate::loopback;
 
     #[test]
     fn a_server_that_speaks_or_closes_answers() {
@@ -89,9 +90,7 @@ mod tests {
 
     #[test]
     fn a_closed_port_does_not_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        let (_holder, address) = loopback::closed();
         assert!(run(&address.to_string()).unwrap_err().to_string().contains("refused"));
         assert!(run("nowhere").unwrap_err().to_string().starts_with("asking 'nowhere': "));
     }

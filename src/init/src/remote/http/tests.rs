@@ -10,7 +10,10 @@ use std::{
 use proptest::prelude::*;
 
 use super::*;
-use crate::remote::fake::{Fake, Play};
+use crate::{
+    loopback,
+    remote::fake::{Fake, Play},
+};
 
 const URL: &str = "http://a/x";
 
@@ -207,8 +210,8 @@ fn a_real_server_is_understood_and_a_closed_port_is_not_waited_for() {
     let mut network = Sockets(Instant::now());
     assert_eq!(get(&mut network, &url).unwrap().body, b"hello");
     assert!(server.join().unwrap().starts_with("GET /meta-data HTTP/1.1\r\n"));
-    // The listener is gone with its thread.
-    let fault = get(&mut network, &url).unwrap_err();
+    let (_holder, address) = loopback::closed();
+    let fault = get(&mut network, &format!("http://{address}/")).unwrap_err();
     assert!(matches!(&fault, Fault::Broken(what) if what.contains("refused")), "{fault:?}");
 }
 
