@@ -85,6 +85,7 @@ test-publish: target/python/moto ## Publish to Debian's registry and to an S3-co
 
 # Programs that are not ours and not in Debian; everything that they need is pinned.
 target/python/%: tools/python/%.txt
+	@python3 -c 'import ensurepip' 2>/dev/null || .ci/setup python3=python3 '/usr/lib*/python3*/ensurepip=python3-venv'
 	rm -rf $@
 	python3 -m venv $@
 	$@/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
