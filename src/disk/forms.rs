@@ -123,7 +123,7 @@ fn boot_files(live: &Live<'_>, labels: &Labels<'_>, folder: &Path) -> Result<[St
     let command_line = live.uki.cmdline;
     let files = ["disk", "initrd", "ipxe", "vmlinuz"].map(|ending| format!("{name}.{ending}"));
     let put = |file: &String, content: &Content| {
-        to_file(&folder.join(file), |out| copy(content, out))
+        to_file(&folder.join(file), |out| content.copy_to(out))
             .with_context(|| format!("writing '{file}'"))
     };
     put(&files[0], &disk)?;
@@ -162,21 +162,8 @@ fn machine(volume: &Volume, labels: &Labels<'_>, out: &Path) -> Result<()> {
         disk_digest: sys::fs::digest(&disk)?,
     };
     let archive = ova::archive(&machine, labels.seal).context("signing the machine")?;
-    to_file(out, |out| copy(&archive, out))?;
+    to_file(out, |out| archive.copy_to(out))?;
     sys::fs::remove(&scratch)
-}
-
-fn copy(content: &Content, out: &mut impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    let mut done = 0;
-    while done < content.len() {
-        let left = usize::try_from(content.len() - done).unwrap_or(BUFFER);
-        let piece = &mut buffer[..left.min(BUFFER)];
-        content.read_exact_at(piece, done)?;
-        out.write_all(piece)?;
-        done += piece.len() as u64;
-    }
-    Ok(())
 }
 
 fn to_file(

@@ -69,14 +69,7 @@ pub fn pinned(path: &Path, sha256: &Digest) -> Result<Content> {
 /// SHA-256 of bytes that a file may hold.
 pub fn digest(content: &Content) -> Result<Digest> {
     let mut hasher = Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    let (mut offset, len) = (0, content.len());
-    while offset < len {
-        let n = buffer.len().min(usize::try_from(len - offset).unwrap_or(usize::MAX));
-        content.read_exact_at(&mut buffer[..n], offset)?;
-        hasher.update(&buffer[..n]);
-        offset += n as u64;
-    }
+    content.copy_to(&mut hasher)?;
     Ok(hasher.finish())
 }
 

@@ -1,7 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What is in a file: bytes in memory, or a window of something that can be read at an offset.
 
-use std::{fmt, io, sync::Arc};
+use std::{
+    fmt,
+    io::{self, Write},
+    sync::Arc,
+};
+
+/// Bytes that are in memory at once while a content is copied.
+const PIECE: u64 = 1 << 20;
 
 /// Something with bytes at offsets, safe to read from many threads at once.
 ///
@@ -67,6 +74,20 @@ impl Content {
         let mut bytes = vec![0; len];
         self.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
+    }
+
+    /// Writes all bytes, a piece at a time.
+    ///
+    /// # Errors
+    /// The source cannot be read, or `out` does not take the bytes.
+    pub fn copy_to(&self, out: &mut impl Write) -> io::Result<()> {
+        let mut buffer = vec![0; self.len().min(PIECE) as usize];
+        for offset in (0..self.len()).step_by(PIECE as usize) {
+            let piece = &mut buffer[..(self.len() - offset).min(PIECE) as usize];
+            self.read_exact_at(piece, offset)?;
+            out.write_all(piece)?;
+        }
+        Ok(())
     }
 }
 

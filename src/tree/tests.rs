@@ -102,3 +102,13 @@ fn content_refuses_reads_outside_its_window() {
     assert!(content.read_exact_at(&mut buffer, 2).is_err());
     assert!(content.read_exact_at(&mut buffer, u64::MAX).is_err());
 }
+
+#[test]
+fn all_of_a_content_is_copied_whatever_its_length() {
+    for len in [0, 1, (1 << 20) - 1, 1 << 20, (2 << 20) + 7] {
+        let bytes: Vec<u8> = (0..len).map(|n: u32| (n % 251) as u8).collect();
+        let mut out = Vec::new();
+        Content::bytes(bytes.clone()).copy_to(&mut out).unwrap();
+        assert!(out == bytes, "{len}");
+    }
+}

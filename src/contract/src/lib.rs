@@ -31,6 +31,12 @@ pub mod cmdline {
     pub const INSTALL: &str = "kiln.install";
     /// What a first boot that was refused does: `hold` (the default), `reboot`, `poweroff`.
     pub const ON_FAILURE: &str = "kiln.on-failure";
+
+    /// The value of the last `key=value` of a command line: who adds a word overrides.
+    pub fn value<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
+        let words = command_line.split_ascii_whitespace();
+        words.filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).next_back()
+    }
 }
 
 /// Paths in the initramfs and in the running root.

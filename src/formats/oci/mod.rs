@@ -37,8 +37,7 @@ mod survey;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
-    io::{self, Write},
+    fmt, io,
 };
 
 pub use config::Config;
@@ -60,9 +59,6 @@ const LAYERS_MAX: usize = 127;
 
 /// Entries of this name delete what lower layers have: no tree means that.
 const WHITEOUT: &str = ".wh.";
-
-/// Bytes read at once.
-const PIECE: usize = 64 << 10;
 
 /// Why there is no image, or why an archive is none.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +102,7 @@ impl Blob {
     /// Reads the content once.
     fn new(content: Content) -> io::Result<Self> {
         let mut hasher = Hasher::new();
-        copy(&content, &mut hasher)?;
+        content.copy_to(&mut hasher)?;
         Ok(Self { digest: hasher.finish(), content })
     }
 
@@ -175,7 +171,7 @@ impl Layer {
         let plain = Self::plain(tree)?;
         let mut encoder = zstd::Encoder::new(Vec::new(), level)?;
         encoder.set_pledged_src_size(Some(plain.blob.content.len()))?;
-        copy(&plain.blob.content, &mut encoder)?;
+        plain.blob.content.copy_to(&mut encoder)?;
         let blob = Blob::document(encoder.finish()?);
         Ok(Self { encoding: Encoding::Zstd, blob, diff_id: plain.diff_id })
     }
@@ -269,20 +265,6 @@ fn lay_out(manifests: Vec<Descriptor>, blobs: &BTreeMap<Digest, Content>) -> Con
         writer.file(&format!("blobs/sha256/{digest}"), content);
     }
     writer.finish()
-}
-
-/// Writes all of a content, a piece at a time.
-fn copy(content: &Content, out: &mut impl Write) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
-    let mut offset = 0;
-    while offset < content.len() {
-        let left = content.len() - offset;
-        let n_now = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
-        content.read_exact_at(&mut buffer[..n_now], offset)?;
-        out.write_all(&buffer[..n_now])?;
-        offset += n_now as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Blob, Encoding, Error, copy,
+    Blob, Encoding, Error,
     document::{
         self, CONTAINERD_NAME, Descriptor, ImageConfig, Index, Layout, Manifest, REF_NAME, Sha256,
     },
@@ -177,7 +177,7 @@ impl Files {
         let content = self.blob(descriptor)?;
         let mut hasher = Hasher::new();
         match encoding {
-            Some(Encoding::Plain) => copy(&content, &mut hasher)?,
+            Some(Encoding::Plain) => content.copy_to(&mut hasher)?,
             Some(Encoding::Zstd) => {
                 let stream = Stream { content: &content, position: 0 };
                 io::copy(&mut zstd::Decoder::new(stream)?, &mut hasher)?;

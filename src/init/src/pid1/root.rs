@@ -13,7 +13,11 @@ use std::{
     process::Command,
 };
 
-use kiln_contract::{ROOT_DEVICE, cmdline::ROOTHASH, path::SYSROOT};
+use kiln_contract::{
+    ROOT_DEVICE,
+    cmdline::{self, ROOTHASH},
+    path::SYSROOT,
+};
 use kiln_init::{
     handoff::Handoff,
     verity::{RootHash, SUPERBLOCK_LEN, Superblock},
@@ -73,13 +77,10 @@ fn root_hash() -> Result<RootHash> {
     RootHash::parse(&value).during(format_args!("kernel command line: '{ROOTHASH}='"))
 }
 
-/// The value of the last `key=` of the kernel command line.
+/// What the kernel command line says of `key`.
 pub(super) fn argument(key: &str) -> Result<Option<String>> {
     let command_line = fs::read_to_string("/proc/cmdline").during("reading /proc/cmdline")?;
-    let mut values = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-    Ok(values.next_back().map(str::to_owned))
+    Ok(cmdline::value(&command_line, key).map(str::to_owned))
 }
 
 fn read_superblock(tree: &Block) -> Result<Superblock> {

@@ -3,7 +3,7 @@
 
 use std::{fmt::Display, fs, thread, time::Duration};
 
-use kiln_contract::cmdline::ON_FAILURE;
+use kiln_contract::cmdline::{self, ON_FAILURE};
 use rustix::system::RebootCommand;
 
 use crate::console::say;
@@ -25,11 +25,7 @@ pub(super) fn stop(error: &dyn Display) -> ! {
 /// to hold.
 pub(crate) fn on_failure() -> Option<RebootCommand> {
     let command_line = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    let choice = command_line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.strip_prefix(ON_FAILURE)?.strip_prefix('='))
-        .next_back();
-    match choice {
+    match cmdline::value(&command_line, ON_FAILURE) {
         Some("reboot") => Some(RebootCommand::Restart),
         Some("poweroff") => Some(RebootCommand::PowerOff),
         _ => None,

@@ -18,7 +18,7 @@ mod place;
 mod sums;
 pub mod url;
 
-use kiln_contract::cmdline::{DATASOURCE, REPORT, ROOTHASH, URL};
+use kiln_contract::cmdline::{self, DATASOURCE, REPORT, ROOTHASH, URL};
 use serde::{Deserialize, Serialize};
 
 use crate::{handoff::Source, metadata::Seed};
@@ -99,7 +99,7 @@ pub fn plan(
     seedfrom: Option<&str>,
     dmi: &Dmi,
 ) -> Result<Planned, Error> {
-    let word = |key| word(command_line, key);
+    let word = |key| cmdline::value(command_line, key);
     let datasource = word(DATASOURCE).map(|value| value.split(';').next().unwrap_or(""));
     let datasource = datasource.map(str::to_ascii_lowercase);
     let datasource = datasource.as_deref();
@@ -128,19 +128,13 @@ pub fn plan(
     Ok(Planned { asks, silent })
 }
 
-/// The value of the last `key=value` of a command line.
-fn word<'a>(command_line: &'a str, key: &str) -> Option<&'a str> {
-    let values = command_line.split_ascii_whitespace();
-    values.filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')).next_back()
-}
-
 /// Where first boot tells how it went: the place that the kernel command line names, else the
 /// one that metadata are asked from.
 ///
 /// # Errors
 /// The command line's URL is refused.
 pub fn report_place(command_line: &str, asks: &[Ask]) -> Result<Option<Place>, Error> {
-    if let Some(text) = word(command_line, REPORT) {
+    if let Some(text) = cmdline::value(command_line, REPORT) {
         return Place::parse(text, "kernel command line: 'kiln.report='").map(Some);
     }
     Ok(asks.iter().find_map(|ask| match ask {
@@ -151,7 +145,7 @@ pub fn report_place(command_line: &str, asks: &[Ask]) -> Result<Option<Place>, E
 
 /// The root that runs, as the command line names it.
 pub fn root_hash(command_line: &str) -> &str {
-    word(command_line, ROOTHASH).unwrap_or("")
+    cmdline::value(command_line, ROOTHASH).unwrap_or("")
 }
 
 /// Whether `ds=` leaves a remote source in; it never brings one in that is not declared.
