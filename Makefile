@@ -64,7 +64,7 @@ test-power-cut: machines ## Cut the power at 30 random moments of the first boot
 	cargo test --release --workspace --locked --test kiln -- --nocapture power_cut::
 
 # The filters also choose secrets::cluster::failover: no image of a cluster with seeds has a secret.
-test-cluster: bin/kiln kubernetes ## Boot a cluster of seven machines, of which some die (half an hour)
+test-cluster: bin/kiln kubernetes ## Boot a cluster of seven machines, of which some die (an hour)
 	$(call cluster,tests/failover,out/failover)
 	cargo test --release --workspace --locked --test kiln -- --nocapture failover::
 

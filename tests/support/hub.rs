@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A network between machines without any of the host's: a hub on a unix socket.
 //!
-//! QEMU's `stream` netdev sends each Ethernet frame behind its length, 4 bytes, big-endian. Every
-//! frame goes to all other ports. A port whose machine does not read loses frames, as on a wire.
-//! The hub notes who announces which address, so that a test sees an address move.
+//! QEMU's `stream` netdev sends each Ethernet frame behind its length, 4 bytes, big-endian. A frame
+//! goes to the port where its receiver was last heard, else to all others: what concerns two machines
+//! costs the others nothing. A port whose machine does not read loses frames, as on a wire. The hub
+//! notes who announces which address, so that a test sees an address move.
 
 use std::{
+    collections::BTreeMap,
     io::{Read as _, Write as _},
     net::Ipv4Addr,
     os::unix::net::{UnixListener, UnixStream},
@@ -26,8 +28,32 @@ const QUEUE: usize = 4096;
 const FRAME_MAX: usize = 1 << 17;
 
 type Frame = Arc<Vec<u8>>;
-type Ports = Arc<Mutex<Vec<(usize, SyncSender<Frame>)>>>;
+type Ports = Arc<Mutex<Switch>>;
 type Announcements = Arc<Mutex<Vec<Announcement>>>;
+
+/// What is plugged in, and who was heard where.
+#[derive(Debug, Default)]
+struct Switch {
+    ports: Vec<(usize, SyncSender<Frame>)>,
+    places: BTreeMap<[u8; 6], usize>,
+}
+
+impl Switch {
+    /// Sends a frame on its way: IEEE 802.3, first the receiver's address, then the sender's. A full
+    /// queue drops it.
+    fn switch(&mut self, from: usize, frame: &Frame, header_len: usize) {
+        let mut place = None;
+        if let [receiver, sender, ..] = frame[header_len..].as_chunks::<6>().0 {
+            self.places.insert(*sender, from);
+            place = self.places.get(receiver).copied();
+        }
+        for (port, queue) in &self.ports {
+            if *port != from && place.is_none_or(|place| place == *port) {
+                let _ = queue.try_send(frame.clone());
+            }
+        }
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Hub {
@@ -90,7 +116,7 @@ impl Hub {
 
 fn plug_in(number: usize, stream: UnixStream, ports: &Ports, seen: &Announcements) {
     let (sender, frames) = sync_channel::<Frame>(QUEUE);
-    lock(ports).push((number, sender));
+    lock(ports).ports.push((number, sender));
     let mut writer = stream.try_clone().expect("a handle of a socket");
     thread::spawn(move || {
         while let Ok(frame) = frames.recv() {
@@ -102,7 +128,9 @@ fn plug_in(number: usize, stream: UnixStream, ports: &Ports, seen: &Announcement
     let (ports, seen) = (ports.clone(), seen.clone());
     thread::spawn(move || {
         forward(number, stream, &ports, &seen);
-        lock(&ports).retain(|(other, _)| *other != number);
+        let mut switch = lock(&ports);
+        switch.ports.retain(|(other, _)| *other != number);
+        switch.places.retain(|_, place| *place != number);
     });
 }
 
@@ -120,11 +148,7 @@ fn forward(number: usize, mut stream: UnixStream, ports: &Ports, seen: &Announce
             return;
         }
         lock(seen).extend(announcement(&frame[header.len()..]));
-        let frame = Arc::new(frame);
-        for (_, port) in lock(ports).iter().filter(|(other, _)| *other != number) {
-            // A full queue drops the frame.
-            let _ = port.try_send(frame.clone());
-        }
+        lock(ports).switch(number, &Arc::new(frame), header.len());
     }
 }
 
@@ -160,6 +184,23 @@ fn a_frame_reaches_every_other_port_and_only_those() {
     assert_eq!((read(&mut one), read(&mut two)), (*b"\0\0\0\x02ab", *b"\0\0\0\x02ab"));
     one.write_all(b"\0\0\0\x02cd").unwrap();
     assert_eq!((read(&mut two), read(&mut three)), (*b"\0\0\0\x02cd", *b"\0\0\0\x02cd"));
+}
+
+#[test]
+fn a_frame_goes_where_its_receiver_was_heard() {
+    let queues = [(); 3].map(|()| sync_channel::<Frame>(8));
+    let (senders, queues): (Vec<_>, Vec<_>) = queues.into_iter().unzip();
+    let ports = senders.into_iter().enumerate().collect();
+    let mut switch = Switch { ports, ..Switch::default() };
+    let mut send = |from: usize, to: u8| {
+        let frame = [[to; 6], [from as u8; 6]].concat();
+        switch.switch(from, &Arc::new([&[0, 0, 0, 12], &frame[..]].concat()), 4);
+        queues.iter().map(|queue| queue.try_iter().count()).collect::<Vec<_>>()
+    };
+    assert_eq!(send(0, 2), [0, 1, 1]);
+    assert_eq!(send(2, 0), [1, 0, 0]);
+    assert_eq!(send(0, 2), [0, 0, 1]);
+    assert_eq!(send(1, 0xff), [1, 0, 1]);
 }
 
 #[test]
