@@ -2,7 +2,7 @@
 //! The whole topology: two load balancers, three masters, two nodes, whose keys came by their
 //! seeds. Programs and machines die, and the cluster goes on.
 //!
-//! Seven machines share the host's processors, so what takes seconds is told by the hub, which
+//! Seven machines share the host's processors, so what takes seconds is told by the switch, which
 //! sees the address move, and by the machines' own clocks.
 
 use std::time::{Duration, Instant};
@@ -138,7 +138,7 @@ fn address_moves(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, prim
     checks.prints("it starts again", &mut guest, start, "");
     let vip = bench.cluster.endpoint.vip;
     let mac = bench.cluster.hosts[BALANCERS[0]].mac.clone().unwrap();
-    let returned = bench.hub.wait_announced(vip, &mac, started, PATIENCE);
+    let returned = bench.switch.wait_announced(vip, &mac, started, PATIENCE);
     checks.that("the address returns to it", returned.is_some(), &returned);
     println!("the address returned after {returned:?}");
 }
@@ -160,7 +160,7 @@ fn proxy_restarts(bench: &Bench, checks: &mut Checks<'_>, admin: &mut Guest, pri
     let vip = bench.cluster.endpoint.vip;
     check_holds(checks, &mut guest, vip);
     let backup = bench.cluster.hosts[BALANCERS[1]].mac.clone().unwrap();
-    let away = bench.hub.wait_announced(vip, &backup, killed, Duration::ZERO);
+    let away = bench.switch.wait_announced(vip, &backup, killed, Duration::ZERO);
     println!("the address was at the backup meanwhile: {away:?}");
 }
 
@@ -169,7 +169,7 @@ fn moved(bench: &Bench, checks: &mut Checks<'_>, why: &str, to: &str, since: Ins
     let mac = bench.cluster.hosts[to].mac.clone().unwrap();
     let vip = bench.cluster.endpoint.vip;
     let limit = if to == BALANCERS[0] { PATIENCE } else { 4 * MOVED };
-    let after = bench.hub.wait_announced(vip, &mac, since, limit);
+    let after = bench.switch.wait_announced(vip, &mac, since, limit);
     println!("{why}: the address is at {to} after {after:?}");
     let is_soon = after.is_some_and(|after| limit == PATIENCE || after <= MOVED);
     checks.that(&format!("{why}: the address moves"), is_soon, &after);

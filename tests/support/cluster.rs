@@ -27,8 +27,8 @@ use kiln::{
 
 use super::{
     guest::{self, Checks, Guest},
-    hub::Hub,
     qemu::{CPUS, cpus_of_busy, repository, start},
+    switch::Switch,
 };
 
 /// For each thing that a cluster takes until it works, on a busy host under emulation: three times
@@ -52,7 +52,7 @@ pub(crate) struct Bench {
     workspace: PathBuf,
     out: PathBuf,
     pub(crate) cluster: Cluster,
-    pub(crate) hub: Hub,
+    pub(crate) switch: Switch,
     scratch: tempfile::TempDir,
 }
 
@@ -65,8 +65,8 @@ impl Bench {
             .unwrap_or_else(|invalid| panic!("{invalid}"));
         let cluster = plans[0].cluster.clone();
         let scratch = tempfile::tempdir().unwrap();
-        let hub = Hub::start(scratch.path());
-        Bench { workspace, out: repository().join(out), cluster, hub, scratch }
+        let switch = Switch::start(scratch.path());
+        Bench { workspace, out: repository().join(out), cluster, switch, scratch }
     }
 
     /// A host with its image and seed and a way in for the test. What it writes stays while the
@@ -93,7 +93,7 @@ impl Bench {
             seed: Some(medium),
             media,
             mac: host.mac.clone(),
-            network: self.hub.cable(),
+            network: self.switch.cable(),
             credentials: guest::credentials(),
             port: true,
             cpus: self.cpus(&host.role),

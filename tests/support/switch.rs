@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-//! A network between machines without any of the host's: a hub on a unix socket.
+//! A network between machines without any of the host's: a switch on a unix socket.
 //!
 //! QEMU's `stream` netdev sends each Ethernet frame behind its length, 4 bytes, big-endian. A frame
 //! goes to the port where its receiver was last heard, else to all others: what concerns two machines
-//! costs the others nothing. A port whose machine does not read loses frames, as on a wire. The hub
+//! costs the others nothing. A port whose machine does not read loses frames, as on a wire. The switch
 //! notes who announces which address, so that a test sees an address move.
 
 use std::{
@@ -28,26 +28,26 @@ const QUEUE: usize = 4096;
 const FRAME_MAX: usize = 1 << 17;
 
 type Frame = Arc<Vec<u8>>;
-type Ports = Arc<Mutex<Switch>>;
+type Shared = Arc<Mutex<Ports>>;
 type Announcements = Arc<Mutex<Vec<Announcement>>>;
 
 /// What is plugged in, and who was heard where.
 #[derive(Debug, Default)]
-struct Switch {
-    ports: Vec<(usize, SyncSender<Frame>)>,
+struct Ports {
+    queues: Vec<(usize, SyncSender<Frame>)>,
     places: BTreeMap<[u8; 6], usize>,
 }
 
-impl Switch {
+impl Ports {
     /// Sends a frame on its way: IEEE 802.3, first the receiver's address, then the sender's. A full
     /// queue drops it.
-    fn switch(&mut self, from: usize, frame: &Frame, header_len: usize) {
+    fn send(&mut self, from: usize, frame: &Frame, header_len: usize) {
         let mut place = None;
         if let [receiver, sender, ..] = frame[header_len..].as_chunks::<6>().0 {
             self.places.insert(*sender, from);
             place = self.places.get(receiver).copied();
         }
-        for (port, queue) in &self.ports {
+        for (port, queue) in &self.queues {
             if *port != from && place.is_none_or(|place| place == *port) {
                 let _ = queue.try_send(frame.clone());
             }
@@ -56,7 +56,7 @@ impl Switch {
 }
 
 #[derive(Debug)]
-pub(crate) struct Hub {
+pub(crate) struct Switch {
     socket: PathBuf,
     announcements: Announcements,
 }
@@ -70,12 +70,12 @@ struct Announcement {
     mac: String,
 }
 
-impl Hub {
-    /// A hub whose socket lies in a folder; it lives as long as the test's process.
-    pub(crate) fn start(folder: &Path) -> Hub {
-        let socket = folder.join("hub");
-        let listener = UnixListener::bind(&socket).expect("a socket for the hub");
-        let ports = Ports::default();
+impl Switch {
+    /// A switch whose socket lies in a folder; it lives as long as the test's process.
+    pub(crate) fn start(folder: &Path) -> Switch {
+        let socket = folder.join("switch");
+        let listener = UnixListener::bind(&socket).expect("a socket for the switch");
+        let ports = Shared::default();
         let announcements = Announcements::default();
         let seen = announcements.clone();
         thread::spawn(move || {
@@ -84,7 +84,7 @@ impl Hub {
                 plug_in(number, stream, &ports, &seen);
             }
         });
-        Hub { socket, announcements }
+        Switch { socket, announcements }
     }
 
     /// How long after a moment a machine announced an address; waits for it.
@@ -108,15 +108,15 @@ impl Hub {
         }
     }
 
-    /// A cable into the hub.
+    /// A cable into the switch.
     pub(crate) fn cable(&self) -> Network {
         Network::Cable { socket: self.socket.clone(), listen: false }
     }
 }
 
-fn plug_in(number: usize, stream: UnixStream, ports: &Ports, seen: &Announcements) {
+fn plug_in(number: usize, stream: UnixStream, ports: &Shared, seen: &Announcements) {
     let (sender, frames) = sync_channel::<Frame>(QUEUE);
-    lock(ports).ports.push((number, sender));
+    lock(ports).queues.push((number, sender));
     let mut writer = stream.try_clone().expect("a handle of a socket");
     thread::spawn(move || {
         while let Ok(frame) = frames.recv() {
@@ -128,14 +128,14 @@ fn plug_in(number: usize, stream: UnixStream, ports: &Ports, seen: &Announcement
     let (ports, seen) = (ports.clone(), seen.clone());
     thread::spawn(move || {
         forward(number, stream, &ports, &seen);
-        let mut switch = lock(&ports);
-        switch.ports.retain(|(other, _)| *other != number);
-        switch.places.retain(|_, place| *place != number);
+        let mut ports = lock(&ports);
+        ports.queues.retain(|(other, _)| *other != number);
+        ports.places.retain(|_, place| *place != number);
     });
 }
 
 /// Reads frames until the machine ends.
-fn forward(number: usize, mut stream: UnixStream, ports: &Ports, seen: &Announcements) {
+fn forward(number: usize, mut stream: UnixStream, ports: &Shared, seen: &Announcements) {
     let mut header = [0; 4];
     while stream.read_exact(&mut header).is_ok() {
         let len = usize::try_from(u32::from_be_bytes(header)).unwrap_or(usize::MAX);
@@ -148,7 +148,7 @@ fn forward(number: usize, mut stream: UnixStream, ports: &Ports, seen: &Announce
             return;
         }
         lock(seen).extend(announcement(&frame[header.len()..]));
-        lock(ports).switch(number, &Arc::new(frame), header.len());
+        lock(ports).send(number, &Arc::new(frame), header.len());
     }
 }
 
@@ -170,9 +170,9 @@ fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[test]
 fn a_frame_reaches_every_other_port_and_only_those() {
     let folder = tempfile::tempdir().unwrap();
-    let hub = Hub::start(folder.path());
+    let switch = Switch::start(folder.path());
     let ports: Vec<UnixStream> =
-        (0..3).map(|_| UnixStream::connect(&hub.socket).unwrap()).collect();
+        (0..3).map(|_| UnixStream::connect(&switch.socket).unwrap()).collect();
     let [mut one, mut two, mut three] = <[UnixStream; 3]>::try_from(ports).unwrap();
     let read = |port: &mut UnixStream| {
         let mut bytes = [0; 6];
@@ -190,11 +190,10 @@ fn a_frame_reaches_every_other_port_and_only_those() {
 fn a_frame_goes_where_its_receiver_was_heard() {
     let queues = [(); 3].map(|()| sync_channel::<Frame>(8));
     let (senders, queues): (Vec<_>, Vec<_>) = queues.into_iter().unzip();
-    let ports = senders.into_iter().enumerate().collect();
-    let mut switch = Switch { ports, ..Switch::default() };
+    let mut ports = Ports { queues: senders.into_iter().enumerate().collect(), ..Ports::default() };
     let mut send = |from: usize, to: u8| {
         let frame = [[to; 6], [from as u8; 6]].concat();
-        switch.switch(from, &Arc::new([&[0, 0, 0, 12], &frame[..]].concat()), 4);
+        ports.send(from, &Arc::new([&[0, 0, 0, 12], &frame[..]].concat()), 4);
         queues.iter().map(|queue| queue.try_iter().count()).collect::<Vec<_>>()
     };
     assert_eq!(send(0, 2), [0, 1, 1]);
@@ -206,8 +205,8 @@ fn a_frame_goes_where_its_receiver_was_heard() {
 #[test]
 fn an_announced_address_is_seen() {
     let folder = tempfile::tempdir().unwrap();
-    let hub = Hub::start(folder.path());
-    let mut port = UnixStream::connect(&hub.socket).unwrap();
+    let switch = Switch::start(folder.path());
+    let mut port = UnixStream::connect(&switch.socket).unwrap();
     let mut frame = [[0xff; 6], [2, 0, 0, 0, 0, 7]].concat();
     frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1, 2, 0, 0, 0, 0, 7, 10, 0, 0, 9]);
     frame.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 9]);
@@ -216,9 +215,9 @@ fn an_announced_address_is_seen() {
     port.write_all(&[&len.to_be_bytes()[..], &frame].concat()).unwrap();
     let address = Ipv4Addr::new(10, 0, 0, 9);
     let limit = Duration::from_secs(20);
-    assert!(hub.wait_announced(address, "02:00:00:00:00:07", since, limit).is_some());
+    assert!(switch.wait_announced(address, "02:00:00:00:00:07", since, limit).is_some());
     let never = Duration::ZERO;
-    assert_eq!(hub.wait_announced(address, "02:00:00:00:00:08", since, never), None);
+    assert_eq!(switch.wait_announced(address, "02:00:00:00:00:08", since, never), None);
     // A question for somebody else announces nothing.
     frame[14 + 27] = 8;
     assert!(announcement(&frame).is_none());
