@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -168,19 +169,61 @@ fn a_disk_with_data_is_not_installed_on_and_a_rule_must_mean_one() {
 }
 
 #[test]
+fn a_stick_is_not_the_disk_that_it_installs_on() {
+    let _running = side_by_side();
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = empty_disk(scratch.path());
+    let mut spec = with_disk(Spec { bus: Bus::Virtio, ..of_disc(scratch.path()) }, &disk);
+    // The stick is smaller.
+    spec.kernel = vec!["kiln.install=smallest".into()];
+    let mut machine = start(&spec);
+    machine.wait_for("installed on vdb", BOOT).unwrap_or_else(|error| panic!("{error:#}"));
+    wait_ready(&mut machine, NAME);
+    check(&machine, "from a stick", "ext4");
+}
+
+#[test]
+fn an_installation_that_lost_its_power_begins_again() {
+    let _running = side_by_side();
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = empty_disk(scratch.path());
+    // All was there but the table that counts.
+    let flash: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"flash", &"--yes", &output("raw"), &disk];
+    tool(env!("CARGO_BIN_EXE_kiln"), &flash);
+    forget_table(&disk);
+    let mut spec = with_disk(of_disc(scratch.path()), &disk);
+    spec.kernel = vec!["kiln.install=any".into()];
+    let mut machine = start(&spec);
+    machine.wait_for("installed on vda", BOOT).unwrap_or_else(|error| panic!("{error:#}"));
+    wait_ready(&mut machine, NAME);
+    check(&machine, "installed again", "ext4");
+}
+
+/// Leaves a disk its backup of the table alone.
+fn forget_table(disk: &Path) {
+    let file = fs::File::options().write(true).open(disk).unwrap();
+    file.write_all_at(&[0; 1 << 20], 0).unwrap();
+}
+
+#[test]
 fn a_disc_with_a_disk_for_var_is_one_host_over_its_boots() {
     let _running = side_by_side();
     let scratch = tempfile::tempdir().unwrap();
-    let mut spec = with_disk(of_disc(scratch.path()), &empty_disk(scratch.path()));
+    let disk = empty_disk(scratch.path());
+    let mut spec = with_disk(of_disc(scratch.path()), &disk);
     spec.kernel = vec!["kiln.var=largest".into()];
-    let ids = [(); 2].map(|()| {
+    let boot = || {
         let mut machine = start(&spec);
         wait_ready(&mut machine, NAME);
         let id = check(&machine, "var", "ext4");
         power_off(&mut machine);
         id
-    });
-    assert_eq!(ids[0], ids[1]);
+    };
+    let id = boot();
+    assert_eq!(boot(), id);
+    // As if the power had been lost when the table was made; what is in the partition stays.
+    forget_table(&disk);
+    assert_eq!(boot(), id);
 }
 
 #[test]

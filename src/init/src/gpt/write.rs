@@ -22,6 +22,23 @@ pub struct Tables {
     pub backup: Vec<u8>,
 }
 
+impl Tables {
+    /// Whether the ends of a disk hold nothing but zeros and blocks of these tables, as they do when
+    /// whoever wrote them was interrupted. `end` reaches to the disk's last byte.
+    pub fn cover(&self, head: &[u8], end: &[u8]) -> bool {
+        let (before, backup) = end.split_at(end.len().saturating_sub(self.backup.len()));
+        is_part(head, &self.head) && is_part(before, &[]) && is_part(backup, &self.backup)
+    }
+}
+
+/// Whether each block is the expected one or empty.
+fn is_part(found: &[u8], expected: &[u8]) -> bool {
+    let mut expected = expected.chunks(BLOCK_LEN);
+    found
+        .chunks(BLOCK_LEN)
+        .all(|block| expected.next() == Some(block) || block.iter().all(|byte| *byte == 0))
+}
+
 /// Why there are no tables.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Damaged {
@@ -69,25 +86,25 @@ pub fn fitted(mut head: Vec<u8>, n_blocks: u64) -> Result<Tables, Damaged> {
     Ok(Tables { head, backup })
 }
 
-/// Tables of a disk of `n_blocks` with one partition, from the first MiB to the end. Types and
-/// UUIDs are texts.
+/// Tables of a disk of `n_blocks` with one partition, from the first MiB to the end. Its type and
+/// UUID are texts. The disk's own UUID follows from the partition's, so that the tables are the same
+/// however often they are made.
 ///
 /// # Errors
 /// The disk is too small for any.
-pub fn alone(
-    partition: (&str, &str, &str),
-    disk: [u8; 16],
-    n_blocks: u64,
-) -> Result<Tables, Damaged> {
+pub fn alone(partition: (&str, &str, &str), n_blocks: u64) -> Result<Tables, Damaged> {
     const FIRST: u64 = 2048;
     if n_blocks < SMALLEST {
         let size = n_blocks.saturating_mul(BLOCK);
         return Err(Damaged::TooSmall { needed: SMALLEST * BLOCK, size });
     }
     let (type_id, uuid, label) = partition;
+    let uuid = binary(uuid).ok_or(Damaged::Table)?;
+    let mut disk = uuid;
+    disk[15] ^= 1;
     let mut entries = vec![0; N_ENTRIES * *ENTRY_LEN.start()];
     entries[..16].copy_from_slice(&binary(type_id).ok_or(Damaged::Table)?);
-    entries[16..32].copy_from_slice(&binary(uuid).ok_or(Damaged::Table)?);
+    entries[16..32].copy_from_slice(&uuid);
     entries[32..40].copy_from_slice(&FIRST.to_le_bytes());
     // Whole MiB.
     let last = (n_blocks - BACKUP) / FIRST * FIRST - 1;
@@ -133,6 +150,8 @@ fn binary(text: &str) -> Option<[u8; 16]> {
 mod tests {
     use std::{os::unix::fs::FileExt as _, process::Command};
 
+    use proptest::prelude::*;
+
     use super::{super::tests::disk, *};
 
     /// What sgdisk says of a disk of `n_blocks` with these tables.
@@ -177,13 +196,60 @@ mod tests {
         let uuid = "01020304-0506-0708-090a-0b0c0d0e0f10";
         let generic = kiln_contract::partition::LINUX_GENERIC;
         let n_blocks = 20_000_000;
-        let tables = alone((generic, uuid, "var"), [7; 16], n_blocks).unwrap();
+        let tables = alone((generic, uuid, "var"), n_blocks).unwrap();
         let report = judged(&tables, n_blocks);
         assert!(report.contains("No problems found."), "{report}");
         assert!(report.contains("8300  var"), "{report}");
+        let id = "Disk identifier (GUID): 01020304-0506-0708-090A-0B0C0D0E0F11";
+        assert!(report.contains(id), "{report}");
         let found = table(&&tables.head[..], BLOCK, 1).unwrap().unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].uuid.as_str(), found[0].first), (uuid, 2048));
-        assert!(alone((generic, uuid, "var"), [7; 16], 100).is_err());
+        assert!(alone((generic, uuid, "var"), 100).is_err());
+    }
+
+    /// Both MiB at the ends of a disk of `n_blocks` with these tables.
+    fn ends(tables: &Tables) -> [Vec<u8>; 2] {
+        let mut head = tables.head.clone();
+        head.resize(1 << 20, 0);
+        let mut end = vec![0; (1 << 20) - tables.backup.len()];
+        end.extend(&tables.backup);
+        [head, end]
+    }
+
+    #[test]
+    fn tables_cover_an_empty_disk_and_themselves_and_no_others() {
+        let tables = fitted(disk()[..34 * BLOCK_LEN].to_vec(), 1 << 16).unwrap();
+        let other = fitted(disk()[..34 * BLOCK_LEN].to_vec(), 1 << 17).unwrap();
+        let empty = [vec![0; 1 << 20], vec![0; 1 << 20]];
+        for [head, end] in [&empty, &ends(&tables)] {
+            assert!(tables.cover(head, end) && tables.cover(&empty[0], end));
+        }
+        let [head, end] = ends(&other);
+        assert!(!tables.cover(&head, &empty[1]) && !tables.cover(&empty[0], &end));
+    }
+
+    proptest! {
+        #[test]
+        fn tables_cover_what_was_written_of_them_and_nothing_else(
+            written: [u64; 2], place in 0_usize..1 << 21, byte in 1_u8..,
+        ) {
+            let tables = alone(
+                (kiln_contract::partition::LINUX_GENERIC, "01020304-0506-0708-090a-0b0c0d0e0f10", "var"),
+                1 << 16,
+            ).unwrap();
+            let mut ends = ends(&tables);
+            // Some of the blocks were written, in any order.
+            for (bytes, written) in ends.iter_mut().zip(written) {
+                for (at, block) in bytes.chunks_mut(BLOCK_LEN).enumerate() {
+                    if written >> (at % 64) & 1 == 0 {
+                        block.fill(0);
+                    }
+                }
+            }
+            prop_assert!(tables.cover(&ends[0], &ends[1]));
+            ends[place >> 20][place & ((1 << 20) - 1)] ^= byte;
+            prop_assert!(!tables.cover(&ends[0], &ends[1]));
+        }
     }
 }

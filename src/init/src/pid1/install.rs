@@ -3,7 +3,7 @@
 //!
 //! The disk is useless from the first byte to the last: its old table goes first and the new one
 //! comes when everything else is on it and was read back. A machine that loses its power meanwhile
-//! begins again.
+//! begins again: what it left on the disk is known by the tables that it would have written.
 
 #![expect(unsafe_code, reason = "ioctl has no safe form for the kernel's own structures")]
 
@@ -20,7 +20,12 @@ use kiln_init::{
 };
 use rustix::ioctl::{NoArg, Opcode, ioctl};
 
-use super::devices::{Deadline, Devices, attribute, block_names, number, partitions};
+use super::{
+    devices::{
+        Block, Deadline, Devices, attribute, block_devices, block_names, number, partitions,
+    },
+    medium::is_live,
+};
 use crate::{
     console::say,
     error::{Result, Stop, While as _},
@@ -58,7 +63,7 @@ pub(super) fn chosen(devices: &mut Devices, rule: &str) -> Result<Chosen> {
     }
 }
 
-/// Disks that can be written to.
+/// Disks that can be written to. A stick that was booted, or another like it, is none of the machine's.
 fn disks() -> Vec<Disk> {
     let text = |name: &str, paths: &[&str]| {
         let found = paths.iter().find_map(|path| attribute(name, path));
@@ -75,6 +80,7 @@ fn disks() -> Vec<Disk> {
             && number(name, "ro") == Some(0)
             && number(name, "hidden").unwrap_or(0) == 0
             && number(name, "size").is_some_and(|size| size > 0)
+            && !is_live(name)
     };
     let names = block_names().into_iter().filter(is_disk);
     names
@@ -93,12 +99,14 @@ fn disks() -> Vec<Disk> {
 struct Target<'a> {
     disk: &'a Disk,
     file: File,
+    /// Whether nothing is lost with it.
+    is_free: bool,
 }
 
 impl<'a> Target<'a> {
     /// # Errors
     /// It is in use, has blocks of another size, or something on it that is not to be lost.
-    fn open(chosen: &'a Chosen) -> Result<Self> {
+    fn open(chosen: &'a Chosen, tables: &gpt::Tables) -> Result<Self> {
         let disk = &chosen.disk;
         let block = number(&disk.name, "queue/logical_block_size").unwrap_or(0);
         if block != gpt::BLOCK {
@@ -111,29 +119,20 @@ impl<'a> Target<'a> {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).custom_flags(exclusively);
         let file = options.open(format!("/dev/{}", disk.name)).or_stop()?;
-        let target = Self { disk, file };
-        if !chosen.overwrite && !target.is_empty().or_stop()? {
+        let is_free = is_free(&file, disk.len, tables).or_stop()?;
+        if !chosen.overwrite && !is_free {
             return Err(Stop::new(
                 "there is something on it: add 'overwrite' to the rule if it may be lost",
             ));
         }
-        Ok(target)
-    }
-
-    /// Whether both ends are zero, where tables and the beginnings of file systems are.
-    fn is_empty(&self) -> std::io::Result<bool> {
-        let mut bytes = vec![0; MIB as usize];
-        for offset in [0, self.disk.len.saturating_sub(MIB)] {
-            self.file.read_exact_at(&mut bytes, offset)?;
-            if bytes.iter().any(|byte| *byte != 0) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(Self { disk, file, is_free })
     }
 
     /// Takes away what makes a disk of it.
     fn forget(&self) -> std::io::Result<()> {
+        if self.is_free {
+            return Ok(());
+        }
         for offset in [0, self.disk.len.saturating_sub(MIB)] {
             self.file.write_all_at(&vec![0; MIB as usize], offset)?;
         }
@@ -178,17 +177,27 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Whether there is nothing at both ends of a disk, where tables and the beginnings of file systems are,
+/// but what was written of its new tables when something interrupted it.
+fn is_free(file: &File, len: u64, tables: &gpt::Tables) -> std::io::Result<bool> {
+    let read = |offset| {
+        let mut bytes = vec![0; MIB as usize];
+        file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+    };
+    Ok(tables.cover(&read(0)?, &read(len.saturating_sub(MIB))?))
+}
+
 /// Installs the medium `source` on a disk.
 pub(super) fn install(source: &str, chosen: &Chosen, what: &str) -> Result<()> {
     let disk = &chosen.disk;
     let task = format!("installing {what} on {disk}");
-    let target = Target::open(chosen).during(&task)?;
     let medium = File::open(format!("/dev/{source}")).during(&task)?;
     let mut head = vec![0; HEAD_LEN as usize];
     medium.read_exact_at(&mut head, HEAD).during(&task)?;
     let n_blocks = disk.len / gpt::BLOCK;
     let new = gpt::partitions(&&head[..], gpt::BLOCK, n_blocks).during(&task)?;
     let tables = gpt::fitted(head, n_blocks).during(&task)?;
+    let target = Target::open(chosen, &tables).during(&task)?;
     let present = partitions(source).unwrap_or_default();
 
     say(format_args!("{task}"));
@@ -213,15 +222,14 @@ pub(super) fn install(source: &str, chosen: &Chosen, what: &str) -> Result<()> {
 /// Makes one partition of an empty disk, unless it has that one already.
 pub(super) fn prepare(chosen: &Chosen, partition: (&str, &str, &str)) -> Result<()> {
     let disk = &chosen.disk;
-    let present = partitions(&disk.name).unwrap_or_default();
-    if present.iter().any(|it| it.uuid == partition.1) {
+    // As the kernel sees it: it looks into no backup of a table.
+    let has_it = |it: &Block| it.disk == disk.name && it.partition.as_deref() == Some(partition.1);
+    if block_devices().iter().any(has_it) {
         return Ok(());
     }
     let task = format!("making the partition '{}' on {disk}", partition.2);
-    let mut id = [0; 16];
-    rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty()).during(&task)?;
-    let tables = gpt::alone(partition, id, disk.len / gpt::BLOCK).during(&task)?;
-    let target = Target::open(chosen).during(&task)?;
+    let tables = gpt::alone(partition, disk.len / gpt::BLOCK).during(&task)?;
+    let target = Target::open(chosen, &tables).during(&task)?;
     say(format_args!("{task}"));
     target.forget().and_then(|()| target.finish(&tables)).during(&task)
 }

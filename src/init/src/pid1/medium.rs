@@ -173,7 +173,7 @@ impl Loops {
 }
 
 /// Whether a disk holds the head of another one, as only live media do.
-fn is_live(disk: &str) -> bool {
+pub(super) fn is_live(disk: &str) -> bool {
     has_table(&format!("/dev/{disk}"), HEAD) == Some(true)
 }
 
