@@ -199,10 +199,39 @@ fn an_installation_that_lost_its_power_begins_again() {
     check(&machine, "installed again", "ext4");
 }
 
+#[test]
+fn a_disk_that_was_another_host_s_keeps_nothing_of_it() {
+    let _running = side_by_side();
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = empty_disk(scratch.path());
+    let spec = with_disk(of_disc(scratch.path()), &disk);
+    let install = |rule: &str| {
+        let kernel = vec![format!("kiln.install={rule}")];
+        let mut machine = start(&Spec { kernel, ..spec.clone() });
+        machine.wait_for("installed on vda", BOOT).unwrap_or_else(|error| panic!("{error:#}"));
+        wait_ready(&mut machine, NAME);
+        let id = check(&machine, rule, "ext4");
+        power_off(&mut machine);
+        id
+    };
+    let old = install("any");
+    // What was its `/var` lies where the new one's will.
+    write_head(&disk, 0xaa);
+    let new = install("any,overwrite");
+    assert_ne!(new, old);
+    let mut machine = start(&of_disk(&disk, scratch.path()));
+    wait_ready(&mut machine, NAME);
+    assert_eq!(check(&machine, "overwritten", "ext4"), new);
+}
+
 /// Leaves a disk its backup of the table alone.
 fn forget_table(disk: &Path) {
+    write_head(disk, 0);
+}
+
+fn write_head(disk: &Path, byte: u8) {
     let file = fs::File::options().write(true).open(disk).unwrap();
-    file.write_all_at(&[0; 1 << 20], 0).unwrap();
+    file.write_all_at(&[byte; 1 << 20], 0).unwrap();
 }
 
 #[test]
